@@ -1,0 +1,94 @@
+"""Every error that edgecell raises on purpose, and the exit code that the command line gives it.
+
+EdgecellError                        exit 1
+├── SettingsError                    exit 2   settings, command line, paths
+├── MissingDependency                exit 3   an optional library, driver or device runtime
+├── BundleError                      exit 4   a model bundle that cannot be opened
+│   ├── BundleCorrupt                         its files are not the ones its manifest lists
+│   └── BundleMismatch                        its answers are not the ones it was certified with
+├── SourceError                      exit 5   a camera, file or folder
+│   ├── SourceUnavailable                     cannot be opened
+│   ├── FrameTimeout *                        nothing arrived in time (never: "no cells")
+│   └── FrameCorrupt *                        a frame arrived that cannot be used
+├── EngineError                      exit 6   the inference engine
+│   ├── EngineBuildError
+│   └── InferenceError
+├── PublishError                     exit 7   the bus
+└── JournalError                     exit 8   the durable record
+
+* transient: the runtime counts it and goes on.
+"""
+
+
+class EdgecellError(Exception):
+    """Base of the tree. `what` went wrong, and the `fix` that the user can apply."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.what}. Fix: {self.fix}" if self.fix else self.what
+
+
+class SettingsError(EdgecellError):
+    exit_code = 2
+
+
+class MissingDependency(EdgecellError):
+    exit_code = 3
+
+
+class BundleError(EdgecellError):
+    exit_code = 4
+
+
+class BundleCorrupt(BundleError):
+    pass
+
+
+class BundleMismatch(BundleError):
+    pass
+
+
+class SourceError(EdgecellError):
+    exit_code = 5
+
+
+class SourceUnavailable(SourceError):
+    pass
+
+
+class FrameTimeout(SourceError):
+    pass
+
+
+class FrameCorrupt(SourceError):
+    """A frame that cannot be used. It still took a frame index: `index` is that place in the source's numbering."""
+
+    def __init__(self, what: str, *, fix: str = "", index: int) -> None:
+        super().__init__(what, fix=fix)
+        self.index = index
+
+
+class EngineError(EdgecellError):
+    exit_code = 6
+
+
+class EngineBuildError(EngineError):
+    pass
+
+
+class InferenceError(EngineError):
+    pass
+
+
+class PublishError(EdgecellError):
+    exit_code = 7
+
+
+class JournalError(EdgecellError):
+    exit_code = 8

@@ -1,0 +1,145 @@
+"""What flows inside the process, from a frame to the tally. Plain values: frozen, no behaviour beyond derived fields."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+NOTICE = "For research use only. Not for use in diagnostic procedures."
+
+Exclusion = Literal["edge", "duplicate", "rejected"]
+PixelUmSource = Literal["settings", "optics", "bundle", "estimated", "unknown"]
+Kind = str
+NUCLEATED, RED_BLOOD_CELL, PLATELET = "nucleated", "red_blood_cell", "platelet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Frame:
+    """One image from a source.
+
+    image: uint8, (height, width, 3), RGB, not writeable; owned by the frame.
+    index: consecutive from 0 within a source; a gap is a loss.
+    captured_ns: monotonic clock at capture.
+    pixel_um: micrometres per pixel if the source itself knows it.
+    slide_um: (x, y) stage position of the frame's top left corner in micrometres, if known.
+    label: how a person would name it (a file name), "" if it has no name.
+    """
+
+    source_id: str
+    index: int
+    captured_ns: int
+    image: NDArray[np.uint8]
+    exposure_us: float | None = None
+    pixel_um: float | None = None
+    slide_um: tuple[float, float] | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the gate says of a frame. focus: unitless, larger is sharper. mean_level, saturated_fraction: 0-1."""
+
+    accepted: bool
+    reason: str
+    focus: float
+    mean_level: float
+    saturated_fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cell:
+    """One object that a segmenter found.
+
+    box_px: (x0, y0, x1, y1), half-open, in frame pixels. centre_px: (x, y).
+    mask: uint8 0/1, (y1 - y0, x1 - x0), the cell inside its box; owned by the segmentation.
+    scores: (K,) float32 over the segmenter's kinds, or None where it does not score.
+    excluded: why the cell is not counted, or None.
+    """
+
+    frame_index: int
+    cell_index: int
+    kind: Kind
+    box_px: tuple[int, int, int, int]
+    centre_px: tuple[float, float]
+    mask: NDArray[np.uint8]
+    area_um2: float | None = None
+    excluded: Exclusion | None = None
+    scores: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Segmentation:
+    """The cells of one frame and the scale they were measured at (pixel_um: micrometres per pixel, None if unknown)."""
+
+    cells: tuple[Cell, ...]
+    pixel_um: float | None
+    pixel_um_source: PixelUmSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Detected:
+    """A frame after gate and segmenter. segmentation is None exactly when the gate refused the frame."""
+
+    frame: Frame
+    verdict: Verdict
+    segmentation: Segmentation | None
+    stage_us: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Classification:
+    """The label of one cell.
+
+    probabilities: (K,) float32, calibrated, in the bundle's class order; None where the kind itself is the label.
+    confidence: 0-1, the calibrated probability of `label`. decided: confident enough to be counted as `label`.
+    """
+
+    cell_index: int
+    label: str
+    confidence: float
+    decided: bool
+    probabilities: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FrameReport:
+    """All that is known of one processed or gated frame. classifications has one entry for each cell not excluded."""
+
+    frame_index: int
+    captured_ns: int
+    label: str
+    verdict: Verdict
+    cells: tuple[Cell, ...]
+    classifications: tuple[Classification, ...]
+    pixel_um: float | None
+    pixel_um_source: PixelUmSource
+    stage_us: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameFates:
+    """captured = processed + dropped + gated + failed + in_flight."""
+
+    captured: int = 0
+    processed: int = 0
+    dropped: int = 0
+    gated: int = 0
+    failed: int = 0
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Counts so far. sum(counts) + unsure + sum(excluded) = cells_total."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    unsure: int = 0
+    excluded: Mapping[Exclusion, int] = field(default_factory=dict)
+    frames: FrameFates = FrameFates()
+    gated_reasons: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def cells_total(self) -> int:
+        return sum(self.counts.values()) + self.unsure + sum(self.excluded.values())

@@ -1,0 +1,75 @@
+"""Crop -> tensor. Training, INT8 ranges, evaluation and the device all go through these two functions.
+
+`cut` takes a square window of fixed size in micrometres around a cell; `to_batch` makes the network's input of it.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Crop = NDArray[np.uint8]
+
+
+class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a bundle wants its cells.
+
+    pixel_um: micrometres per pixel of the images that the bundle was trained on, the default for single-cell images.
+    crop_um: side of the square window around the cell's centre. size_px: side of the network's input.
+    interpolation: "area" (pixel-area averaging when shrinking, bilinear when enlarging).
+    border: what fills the window where it leaves the image.
+    colour: "white" divides by the window's own clear background (see `white_point`), "rgb" leaves the colours alone.
+    mean, std: per channel, of the 0-1 values.
+    """
+
+    pixel_um: float
+    crop_um: float
+    size_px: int
+    interpolation: Literal["area"] = "area"
+    border: Literal["replicate"] = "replicate"
+    colour: Literal["white", "rgb"] = "white"
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def cut(image: NDArray[np.uint8], centre_px: tuple[float, float], pixel_um: float, crop_um: float, size_px: int) -> Crop:
+    """The window of crop_um around centre_px (x, y) of an RGB image at pixel_um, as uint8 (size_px, size_px, 3).
+
+    Outside the image the border pixels are repeated.
+    """
+    side = max(2, round(crop_um / pixel_um))
+    x0, y0 = round(centre_px[0] - side / 2), round(centre_px[1] - side / 2)
+    height, width = image.shape[:2]
+    inside = image[max(y0, 0) : min(y0 + side, height), max(x0, 0) : min(x0 + side, width)]
+    pads = max(-y0, 0), max(y0 + side - height, 0), max(-x0, 0), max(x0 + side - width, 0)
+    if any(pads):
+        inside = cv2.copyMakeBorder(inside, *pads, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+    how = cv2.INTER_AREA if side > size_px else cv2.INTER_LINEAR
+    return cv2.resize(inside, (size_px, size_px), interpolation=how).astype(np.uint8, copy=False)
+
+
+def white_point(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Level of the clear background of each crop: uint8 (N, S, S, 3) -> float32 (N, 3), 1-255.
+
+    The mean colour of the brightest tenth of the pixels by their darkest channel: clear background is the one thing on a smear
+    that is bright in all three channels at once, and a tenth of the window is clear in all but the most crowded fields.
+    """
+    count = crops.shape[0]
+    pixels = crops.reshape(count, -1, 3)
+    darkest = pixels.min(axis=2)
+    keep = max(1, pixels.shape[1] // 10)
+    brightest = np.argpartition(darkest, -keep, axis=1)[:, -keep:]
+    level: NDArray[np.float32] = np.take_along_axis(pixels, brightest[:, :, None], axis=1).mean(axis=1, dtype=np.float32)
+    return np.maximum(level, 1.0)
+
+
+def to_batch(crops: Sequence[Crop] | NDArray[np.uint8], spec: Preprocess) -> NDArray[np.float32]:
+    """Crops uint8 (size_px, size_px, 3) RGB -> float32 (N, 3, size_px, size_px), C-contiguous, normalised as spec says."""
+    stack = np.asarray(crops, dtype=np.uint8).reshape(-1, spec.size_px, spec.size_px, 3)
+    scale = np.float32(255.0) if spec.colour == "rgb" else white_point(stack)[:, None, None, :]
+    values = stack.astype(np.float32) / scale
+    values = (values - np.float32(spec.mean)) / np.float32(spec.std)
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))

@@ -1,0 +1,6 @@
+"""Where frames come from. A new source is one module and one line in TABLE."""
+
+TABLE = {
+    "phantom": "edgecell.sources.phantom:PhantomSource",
+    "images": "edgecell.sources.images:ImagesSource",
+}
