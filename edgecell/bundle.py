@@ -1,0 +1,246 @@
+"""Model bundles: a folder with a manifest, the model in its encodings, golden cells and a card.
+
+What a class means is data in the manifest, never code. Opening a bundle checks its schema and the sha256 of every file, so a
+model that was cut short or altered on its way to a device is found before it labels a cell.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+import msgspec
+
+from edgecell.errors import BundleCorrupt, BundleError
+from edgecell.preprocess import Preprocess
+
+MANIFEST = "manifest.json"
+LOGITS = "logits"
+SHIPPED = Path(__file__).parent / "bundles"
+
+Group = Literal["leukocyte", "erythroid", "megakaryocytic", "red_cell", "platelet", "epithelial", "other", "reject"]
+Specimen = Literal["blood", "marrow", "balf"]
+Encoding = Literal["float", "fp16", "s8s8", "u8s8"]
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Metric = float | str | None
+
+
+class CellClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One class that the model tells apart, in the order of its outputs.
+
+    lineage: e.g. "granulocytic", "" if none. in_differential: whether decided cells of it are part of the differential's 100 %.
+    loinc: LOINC code of its count, "" if it has none. A class of group "reject" is no cell: the tally counts it as unsure.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]*$")]
+    abbreviation: str
+    group: Group
+    lineage: str = ""
+    in_differential: bool = False
+    loinc: str = ""
+
+
+class BatchRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Cells in one call of the model: what every engine must take (min, max) and what it is tuned for (opt)."""
+
+    min: Positive = 1
+    opt: Positive = 16
+    max: Positive = 64
+
+
+class InputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The model's input. shape: (channels, height, width), the batch axis in front is left out."""
+
+    name: str
+    shape: tuple[Positive, Positive, Positive]
+    dtype: Literal["float32"] = "float32"
+    batch: BatchRange = BatchRange()
+
+
+class OutputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One output, float32. shape: without the batch axis in front."""
+
+    name: str
+    shape: tuple[Positive, ...]
+
+
+class Confidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """temperature divides the logits before the softmax; a cell whose largest probability is under unsure_below is unsure."""
+
+    temperature: Annotated[float, msgspec.Meta(gt=0)]
+    unsure_below: Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class Quantization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the INT8 encodings were made. calibration_cells: crops that set the ranges. kept_float: node names by encoding."""
+
+    method: str
+    calibration_cells: int
+    kept_float: Mapping[str, tuple[str, ...]] = {}
+
+
+class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A data set that went into the model. source: DOI or address."""
+
+    name: str
+    licence: str
+    source: str = ""
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the model comes from. split: the committed file of names. commit: of the workshop that built it."""
+
+    datasets: tuple[Dataset, ...]
+    split: str
+    recipe_sha256: Sha256
+    commit: str
+    seed: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that edgecell knows of a model.
+
+    files: path inside the bundle -> sha256. metrics: name -> value, or a table of values; null is "not enough cells to say".
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    version: str
+    task: Literal["classify", "segment"]
+    specimen: Specimen
+    classes: tuple[CellClass, ...]
+    input: InputSpec
+    preprocess: Preprocess
+    outputs: tuple[OutputSpec, ...]
+    confidence: Confidence
+    quantization: Quantization
+    files: Mapping[str, Sha256]
+    metrics: Mapping[str, Metric | Mapping[str, Metric]]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """An opened, verified bundle. path: its folder. sha256: of the manifest, which in turn fixes every file."""
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the model's outputs."""
+        return tuple(each.name for each in self.manifest.classes)
+
+    def file(self, name: str) -> Path:
+        """Path of a file that the manifest lists. Raises BundleError for any other."""
+        if name not in self.manifest.files:
+            has = ", ".join(sorted(self.manifest.files)) or "no files"
+            raise BundleError(
+                f"bundle {self.manifest.name} has no {name}", fix=f"it has: {has}; choose another engine or bundle"
+            )
+        return self.path / name
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the bundles that come with edgecell."""
+    return tuple(sorted(each.parent.name for each in SHIPPED.glob(f"*/{MANIFEST}")))
+
+
+def open_bundle(name_or_dir: str | Path) -> Bundle:
+    """Open and verify a shipped bundle by its bare name, or any folder that holds one.
+
+    A bare name that is not shipped is tried as a folder. Raises BundleError (unknown, unreadable) or BundleCorrupt (schema,
+    missing file, wrong sha256).
+    """
+    folder = _locate(name_or_dir)
+    try:
+        raw = (folder / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        raise BundleCorrupt(f"bundle {folder} has no {MANIFEST}", fix="copy the bundle again, all its files") from None
+    except OSError as error:
+        raise BundleError(f"cannot read {folder / MANIFEST}: {error.strerror}", fix="check its permissions") from error
+    manifest = parse_manifest(raw, where=folder / MANIFEST)
+    for name, expected in manifest.files.items():
+        _verify(folder, name, expected)
+    return Bundle(path=folder, manifest=manifest, sha256=hashlib.sha256(raw).hexdigest())
+
+
+def parse_manifest(raw: bytes, *, where: Path) -> Manifest:
+    """The manifest of JSON bytes. `where` is named in errors. Raises BundleCorrupt when schema or sense is violated."""
+    try:
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        fix = "copy the bundle again, or use the edgecell version that it was made for"
+        raise BundleCorrupt(f"{where}: {error}", fix=fix) from None
+    problem = next(_problems(manifest), None)
+    if problem is not None:
+        raise BundleCorrupt(f"{where}: {problem}", fix="build the bundle again with the workshop")
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Bundle:
+    """Write `manifest` with the sha256 of every file that lies in `folder`, and open the result. Raises as open_bundle."""
+    names = sorted(
+        each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file() and each.name != MANIFEST
+    )
+    full = msgspec.structs.replace(manifest, files={name: sha256_of(folder / name) for name in names})
+    (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(full), indent=2) + b"\n")
+    return open_bundle(folder.resolve())
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _locate(name_or_dir: str | Path) -> Path:
+    name = str(name_or_dir)
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) and (SHIPPED / name / MANIFEST).is_file():
+        return SHIPPED / name
+    folder = Path(name_or_dir)
+    if not folder.is_dir():
+        known = ", ".join(shipped()) or "(none)"
+        raise BundleError(f"no bundle {name!r}", fix=f"give the folder of a bundle, or a shipped one: {known}")
+    return folder
+
+
+def _problems(manifest: Manifest) -> Iterator[str]:
+    """What the schema cannot say."""
+    names = [each.name for each in manifest.classes]
+    if not names or len(set(names)) != len(names):
+        yield f"class names must be present and unique, not {names}"
+    size, batch = manifest.preprocess.size_px, manifest.input.batch
+    if manifest.input.shape != (3, size, size):
+        yield f"input shape {manifest.input.shape} is not what preprocess makes, (3, {size}, {size})"
+    if not batch.min <= batch.opt <= batch.max:
+        yield f"batch min <= opt <= max does not hold: {batch.min}, {batch.opt}, {batch.max}"
+    shapes = {each.name: each.shape for each in manifest.outputs}
+    if manifest.task == "classify" and shapes.get(LOGITS) != (len(names),):
+        yield f"a classifier needs an output {LOGITS!r} of shape ({len(names)},), one number a class"
+    yield from (f"unsafe path {name!r} in files" for name in manifest.files if not _is_safe(name))
+
+
+def _is_safe(name: str) -> bool:
+    """Whether a path stays inside the bundle on every system."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and not set(name) & {"\\", ":", "\0"}
+
+
+def _verify(folder: Path, name: str, expected: str) -> None:
+    try:
+        actual = sha256_of(folder / name)
+    except FileNotFoundError:
+        raise BundleCorrupt(f"bundle {folder} lacks {name}", fix="copy the bundle again, all its files") from None
+    except OSError as error:
+        raise BundleError(f"cannot read {folder / name}: {error.strerror}", fix="check its permissions") from error
+    if actual != expected:
+        raise BundleCorrupt(
+            f"{folder / name} is not the file that {MANIFEST} lists (its sha256 differs)", fix="copy the bundle again"
+        )
