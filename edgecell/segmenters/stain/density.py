@@ -1,0 +1,46 @@
+"""Optical density: what the stain takes away from the light, free of exposure, white balance and shading.
+
+Density is kept as uint8 in steps of 1/64 (natural logarithm): 0 is clear background, 255 stops 98 % of the light. Eight bits
+hold all that an 8-bit camera can say of it, and a look-up makes it.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+STEPS = 64.0
+Image = NDArray[np.uint8]
+
+
+def white_level(image: Image) -> NDArray[np.float32]:
+    """Level of the clear background, float32 (3,), 1-255, of an RGB image uint8 (H, W, 3).
+
+    The most frequent green level of the bright end: clear background is bright and flat, so it makes a narrow peak even where
+    it covers only a tenth of the image. Green, because both eosin and azure absorb it.
+    """
+    green = image[:, :, 1]
+    counts = cv2.calcHist([green], [0], None, [256], [0, 256]).ravel()
+    smooth = np.convolve(counts, np.hanning(9)[1:-1], mode="same")
+    share = np.cumsum(counts) / max(1.0, float(counts.sum()))
+    top = int(np.searchsorted(share, 0.95))
+    floor = int(top * 0.85)
+    peak = floor + int(np.argmax(smooth[floor:]))
+    near = cv2.inRange(green, max(0, peak - 4), min(255, peak + 4))
+    if not near.any():
+        near = cv2.inRange(green, peak, 255)
+    level = np.asarray(cv2.mean(image, mask=near)[:3], dtype=np.float32)
+    return np.maximum(level, 1.0)
+
+
+def density(image: Image, white: NDArray[np.float32]) -> Image:
+    """Density of an RGB image uint8 (H, W, 3) below `white` (3,), uint8 (H, W, 3) in steps of 1/64; 0 where it is brighter."""
+    grey = np.maximum(np.arange(256, dtype=np.float32), 1.0)[:, None]
+    table = np.clip(np.log(np.maximum(white, 1.0)[None] / grey) * STEPS, 0, 255)
+    return cv2.LUT(image, np.rint(table).astype(np.uint8)[None]).astype(np.uint8, copy=False)
+
+
+def otsu(values: Image) -> int:
+    """The level that best parts uint8 values into two groups (Otsu 1979); above it is the upper group."""
+    if values.size == 0:
+        return 0
+    return int(cv2.threshold(values.reshape(1, -1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0])
