@@ -1,0 +1,243 @@
+"""Static quantization: one calibration, two Q/DQ encodings.
+
+`s8s8` is for TensorRT only: symmetric int8 activations and weights, float bias, Q/DQ on the inputs of convolutions and on the
+skip input of residual additions (the settings of NVIDIA's Model-Optimizer; TensorRT issues 2774, 4698, onnxruntime 14229,
+17738). `u8s8` is for ONNX Runtime and OpenVINO: uint8 activations, so that ReLU melts into the quantization (onnxruntime PR
+21329), int32 bias, and 7-bit weights (reduce_range), so that kernels without VNNI do not saturate at 16 bit.
+
+The ranges are collected once and used for both. The final linear layer stays float in both: it is tiny and decides.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgecell.bundle import Encoding
+
+_NARROW = (
+    16  # channels: TensorRT's INT8 convolutions work on blocks of 16 and more, narrower ones gain nothing (Model-Optimizer)
+)
+
+Ranges = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantized:
+    """The two files, the convolutions and linear layers left float in each, and what the ranges were measured on."""
+
+    s8s8: Path
+    u8s8: Path
+    kept_float: Mapping[Encoding, tuple[str, ...]]
+    calibration_cells: int
+    ranges: Ranges
+
+
+def quantize(
+    float_onnx: Path,
+    calibration_batches: Iterable[NDArray[np.float32]],
+    out_dir: Path,
+    exclude: Collection[str] = (),
+    *,
+    percentile: float = 100.0,
+) -> Quantized:
+    """Write `s8s8.onnx` and `u8s8.onnx` of a float model (batch norm folded) into out_dir.
+
+    calibration_batches: float32 (N, 3, S, S), preprocessed training cells. exclude: further Conv nodes to leave float.
+    percentile: part of a batch's values that a range must cover; 100 is minimum to maximum. Raises ValueError without batches.
+    """
+    model = _named(onnx.shape_inference.infer_shapes(onnx.load(float_onnx)))
+    ranges, cells = activation_ranges(model, calibration_batches, percentile)
+    linear = tuple(node.name for node in model.graph.node if node.op_type in {"Gemm", "MatMul"})
+    narrow = tuple(narrow_convs(model))
+    kept: dict[Encoding, tuple[str, ...]] = {
+        "s8s8": tuple(dict.fromkeys([*narrow, *exclude, *linear])),
+        "u8s8": tuple(dict.fromkeys([*exclude, *linear])),
+    }
+    files = Quantized(
+        s8s8=out_dir / "s8s8.onnx", u8s8=out_dir / "u8s8.onnx", kept_float=kept, calibration_cells=cells, ranges=ranges
+    )
+    _save(_s8s8(model, ranges, kept["s8s8"]), files.s8s8)
+    _save(_u8s8(model, ranges, kept["u8s8"]), files.u8s8)
+    return files
+
+
+def activation_ranges(
+    model: Any, batches: Iterable[NDArray[np.float32]], percentile: float
+) -> tuple[dict[str, tuple[float, float]], int]:
+    """(lowest, highest) of every float activation of the model, and the number of cells seen.
+
+    At percentile 100 the extremes over all cells; below it, the two-sided percentile of each batch, averaged over the batches,
+    so that a single bright artefact does not widen the steps of every cell.
+    """
+    names = [model.graph.input[0].name, *(name for node in model.graph.node for name in node.output)]
+    lows: list[list[float]] = []
+    highs: list[list[float]] = []
+    cells = 0
+    for tensors in _activations(model, names, batches):
+        cells += len(tensors[0])
+        lows.append([float(np.percentile(each, 100.0 - percentile)) for each in tensors])
+        highs.append([float(np.percentile(each, percentile)) for each in tensors])
+    if not cells:
+        raise ValueError("no calibration batches: give some training cells")
+    exact = percentile == 100.0
+    low = np.min(lows, axis=0) if exact else np.mean(lows, axis=0)
+    high = np.max(highs, axis=0) if exact else np.mean(highs, axis=0)
+    return {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}, cells
+
+
+def narrow_convs(model: Any) -> Iterator[str]:
+    """Names of the Conv nodes with fewer than 16 channels in or out."""
+    shapes = {each.name: tuple(each.dims) for each in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Conv" and min(shapes[node.input[1]][:2]) < _NARROW:
+            yield node.name
+
+
+def optimised_float_convs(path: Path) -> list[str]:
+    """Names of the float convolutions that are left in ONNX Runtime's optimised graph of a model.
+
+    In a well-encoded `u8s8` these are the ones that were left out on purpose; any other means that a Q/DQ pattern did not fuse
+    and runs at float speed or below.
+    """
+    import tempfile
+
+    import onnxruntime as ort
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = ort.SessionOptions()
+        # The layout optimisations above "extended" rename convolutions for one CPU; what has fused is the same.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        options.log_severity_level = 3
+        ort.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+        optimised = onnx.load(options.optimized_model_filepath)
+    return [node.name for node in optimised.graph.node if node.op_type in {"Conv", "FusedConv", "NhwcFusedConv"}]
+
+
+def _named(model: Any) -> Any:
+    """Every node gets a name, since nodes are left out by name."""
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+    return model
+
+
+def _activations(model: Any, names: list[str], batches: Iterable[NDArray[np.float32]]) -> Iterator[list[NDArray[np.float32]]]:
+    """The value of each named tensor, batch by batch: nothing but one batch is held in memory."""
+    import onnxruntime as ort
+
+    open_model = onnx.ModelProto()
+    open_model.CopyFrom(model)
+    inputs, outputs = {each.name for each in model.graph.input}, {each.name for each in model.graph.output}
+    extra = [name for name in names if name not in inputs | outputs]
+    open_model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in extra)
+    session = ort.InferenceSession(open_model.SerializeToString(), providers=["CPUExecutionProvider"])
+    wanted = [name for name in names if name not in inputs]
+    for batch in batches:
+        yield [batch, *session.run(wanted, {names[0]: batch})]
+
+
+def _s8s8(model: Any, ranges: Ranges, excluded: Collection[str]) -> Any:
+    types = ["Conv", "Add"]
+    extra = {
+        "ActivationSymmetric": True,
+        "WeightSymmetric": True,
+        "QuantizeBias": False,
+        "QDQDisableWeightAdjustForInt32Bias": True,
+        "AddQDQPairToWeight": True,
+        "DedicatedQDQPair": False,
+        "ForceQuantizeNoInputCheck": True,
+        "OpTypesToExcludeOutputQuantization": types,
+    }
+    quantized = _qdq(model, ranges, excluded, types, activations="QInt8", reduce_range=False, extra=extra)
+    _free_main_branches(quantized.graph)
+    return quantized
+
+
+def _u8s8(model: Any, ranges: Ranges, excluded: Collection[str]) -> Any:
+    types = ["Conv", "Relu", "Add"]
+    extra = {"ActivationSymmetric": False, "WeightSymmetric": True, "QuantizeBias": True}
+    return _qdq(model, ranges, excluded, types, activations="QUInt8", reduce_range=True, extra=extra)
+
+
+def _qdq(
+    model: Any,
+    ranges: Ranges,
+    excluded: Collection[str],
+    types: list[str],
+    *,
+    activations: str,
+    reduce_range: bool,
+    extra: Mapping[str, object],
+) -> Any:
+    """A quantized copy of the model. The quantizer adjusts ranges in place, so each encoding gets its own copy of them."""
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
+    quantizer = QDQQuantizer(
+        copy,
+        per_channel=True,
+        reduce_range=reduce_range,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType[activations],
+        tensors_range=TensorsData(CalibrationMethod.MinMax, data),
+        nodes_to_quantize=[],
+        nodes_to_exclude=list(excluded),
+        op_types_to_quantize=types,
+        extra_options=dict(extra),
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    return quantizer.model.model
+
+
+def _free_main_branches(graph: Any) -> None:
+    """Take Q/DQ off the convolution's side of each residual Add, so that Conv + Add + ReLU fuse into one INT8 kernel."""
+    makers = {name: node for node in graph.node for name in node.output}
+    depth = _conv_depth(graph)
+    for add in (node for node in graph.node if node.op_type == "Add"):
+        sources = [_before_qdq(makers, name) for name in add.input]
+        branches = [at for at, name in enumerate(sources) if name in makers and makers[name].op_type == "Conv"]
+        if branches:
+            main = max(branches, key=lambda at: depth[sources[at]])
+            add.input[main] = sources[main]
+    _drop_unused_qdq(graph)
+
+
+def _before_qdq(makers: Mapping[str, Any], name: str) -> str:
+    while name in makers and makers[name].op_type in {"QuantizeLinear", "DequantizeLinear"}:
+        name = makers[name].input[0]
+    return name
+
+
+def _conv_depth(graph: Any) -> dict[str, int]:
+    """Convolutions on the longest way from the input to each tensor: of two convolution branches the longer is the main one."""
+    depth: dict[str, int] = {}
+    for node in graph.node:
+        below = max((depth.get(name, 0) for name in node.input), default=0)
+        for name in node.output:
+            depth[name] = below + (node.op_type == "Conv")
+    return depth
+
+
+def _drop_unused_qdq(graph: Any) -> None:
+    for op_type in ("DequantizeLinear", "QuantizeLinear"):
+        used = {name for node in graph.node for name in node.input} | {each.name for each in graph.output}
+        for node in [each for each in graph.node if each.op_type == op_type and each.output[0] not in used]:
+            graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    for constant in [each for each in graph.initializer if each.name not in used]:
+        graph.initializer.remove(constant)
+
+
+def _save(model: Any, path: Path) -> None:
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
