@@ -1,0 +1,218 @@
+"""What the user asks for: one TOML file, decoded with errors that name file, field and fix.
+
+    device_id = "bench-3"
+    sample_id = "slide-17"
+
+    [source]
+    part = "images"             # a name from edgecell/sources; the rest of the table belongs to that part
+    path = "fields"             # relative to this file; [source.options] may hold the same keys
+
+    [models]
+    nucleated = "pbc8"          # kind of cell -> name of a shipped bundle, or a folder ("./bundles/mine")
+
+    [run]
+    window_s = 1.0
+
+`[segmenter]`, `[engine]` and `[publisher]` choose a part in the same way as `[source]`. What a part's own keys mean is typed by
+the part (its `Options` struct); `decode_options` turns the one into the other when the composition root has found the class.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from edgecell.errors import SettingsError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MAX_BYTES = 1 << 20
+"""Largest settings file that is read. The longest sensible one has a few kilobytes."""
+
+FIRST = ""
+"""Key for the value of a spec such as `images:PATH`: it goes to the first option of the part, whatever its name."""
+
+ROLES = ("source", "segmenter", "engine", "publisher")
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
+DecHook = Callable[[type[Any], Any], Any] | None
+Struct = TypeVar("Struct", bound=msgspec.Struct)
+
+
+class PartSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A part by name, with its own options still untyped.
+
+    where: what an error calls this table. base: folder that relative paths start from, "" for the working directory.
+    from_text: the values are text from a command line, so that "3" may become 3.
+    """
+
+    part: str
+    options: dict[str, Any] = {}
+    where: str = "settings"
+    base: str = ""
+    from_text: bool = False
+
+
+class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a run goes on. max_frames: stop after so many, None for no limit. window_s, heartbeat_s: seconds between messages.
+
+    read_timeout_s: seconds without a frame before the source counts as timed out.
+    counting: "every_frame" counts a cell in every frame that shows it.
+    """
+
+    max_frames: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    window_s: Seconds = 1.0
+    heartbeat_s: Seconds = 1.0
+    read_timeout_s: Seconds = 5.0
+    counting: Literal["every_frame"] = "every_frame"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of a run. device_id, sample_id: 1 to 128 printable characters. models: kind of cell -> bundle name or folder."""
+
+    device_id: Id = "edgecell"
+    sample_id: Id = "unnamed"
+    source: PartSettings = PartSettings(part="phantom", where="[source]")
+    segmenter: PartSettings = PartSettings(part="stain", where="[segmenter]")
+    engine: PartSettings = PartSettings(part="onnxrt", where="[engine]")
+    publisher: PartSettings = PartSettings(part="zmq", where="[publisher]")
+    models: dict[str, str] = msgspec.field(default_factory=lambda: {"nucleated": "pbc8"})
+    run: RunSettings = RunSettings()
+
+
+def load(path: Path) -> Settings:
+    """The settings in a TOML file. Relative folders in it are relative to the file. Raises SettingsError."""
+    table = _read_toml(path)
+    base = path.resolve().parent
+    for role in ROLES:
+        if role in table:
+            table[role] = _part_table(role, table[role], path, base)
+    settings = _convert(table, Settings, where=str(path))
+    models = {kind: bundle_folder(name, base) for kind, name in settings.models.items()}
+    return msgspec.structs.replace(settings, models=models)
+
+
+def bundle_folder(name: str, base: Path) -> str:
+    """A bundle's name as it is; a folder (anything with a slash, or starting with . or ~) made absolute from `base`."""
+    is_folder = "/" in name or name.startswith((".", "~"))
+    return str((base / Path(name).expanduser()).resolve()) if is_folder else name
+
+
+def source_from_spec(spec: str) -> PartSettings:
+    """A source from the command line: `phantom`, `images:PATH`, `phantom:seed=3,width=640`. Raises SettingsError.
+
+    After the colon stands either the value of the part's first option or `name=value` pairs, separated by commas.
+    """
+    part, colon, rest = spec.partition(":")
+    if not part or (colon and not rest):
+        fix = "write NAME, NAME:VALUE or NAME:key=value,key=value, e.g. phantom, images:fields/ or phantom:seed=3,width=640"
+        raise SettingsError(f"source {spec!r} is not a source specification", fix=fix)
+    pairs = [re.fullmatch(r"([a-z_][a-z0-9_]*)=(.*)", piece) for piece in rest.split(",")] if rest else []
+    options = {pair[1]: pair[2] for pair in pairs if pair} if all(pairs) else {FIRST: rest}
+    return PartSettings(part=part, options=options, where=f"source {spec!r}", from_text=True)
+
+
+def decode_options(part_class: type[Any], chosen: PartSettings) -> Any:
+    """`chosen.options` as the part's own `Options` struct. Fields typed Path start from `chosen.base`. Raises SettingsError."""
+    fields = msgspec.structs.fields(part_class.Options)
+    options = dict(chosen.options)
+    if FIRST in options:
+        if not fields:
+            raise SettingsError(f"{chosen.where}: {chosen.part} has no options", fix=f"write just {chosen.part}")
+        options[fields[0].encode_name] = options.pop(FIRST)
+
+    def decode_path(wanted: type[Any], value: object) -> object:
+        if wanted is Path and isinstance(value, str):
+            return Path(chosen.base) / Path(value).expanduser()
+        raise TypeError(f"Expected `{'path' if wanted is Path else wanted.__name__}`, got `{type(value).__name__}`")
+
+    return _convert(options, part_class.Options, where=chosen.where, strict=not chosen.from_text, dec_hook=decode_path)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        fix = "give the path of a TOML file that exists and may be read"
+        raise SettingsError(f"settings file {path} cannot be read: {error.strerror}", fix=fix) from None
+    if len(raw) > MAX_BYTES:
+        raise SettingsError(f"settings file {path} is larger than {MAX_BYTES} bytes", fix="give a settings file") from None
+    try:
+        return tomllib.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not UTF-8 text at byte {error.start}", fix="save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(
+            f"{path}: not valid TOML: {error}", fix='correct that line; text needs quotes: key = "text"'
+        ) from None
+    except RecursionError:
+        raise SettingsError(f"{path}: nested too deeply", fix="write plain tables and values") from None
+
+
+def _part_table(role: str, table: object, path: Path, base: Path) -> dict[str, Any]:
+    """A part's table with its own keys, inline or under `options`, gathered in one place."""
+    where = f"{path} [{role}]"
+    default: PartSettings = getattr(Settings(), role)
+    if not isinstance(table, dict):
+        raise SettingsError(f"{path}: {role} must be a table", fix=f'write [{role}] and below it part = "{default.part}"')
+    inline = {key: value for key, value in table.items() if key not in ("part", "options")}
+    below = table.get("options", {})
+    if not isinstance(below, dict):
+        raise SettingsError(f"{where}: options must be a table", fix=f"write [{role}.options]")
+    twice = sorted(inline.keys() & below.keys())
+    if twice:
+        raise SettingsError(f"{where}: {twice[0]} stands twice", fix=f"keep it in [{role}] or in [{role}.options]")
+    part = table.get("part", default.part)
+    return {"part": part, "options": {**inline, **below}, "where": where, "base": str(base)}
+
+
+def _convert(
+    table: Mapping[str, Any], struct: type[Struct], *, where: str, strict: bool = True, dec_hook: DecHook = None
+) -> Struct:
+    try:
+        return msgspec.convert(table, struct, strict=strict, dec_hook=dec_hook)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `$")
+        keys = [key for key in re.split(r"[.\[]", place.rstrip("`")) if key]
+        raise _settings_error(text, keys, struct, where) from None
+
+
+def _settings_error(text: str, keys: list[str], struct: type[Any], where: str) -> SettingsError:
+    """msgspec's sentence about the value at `keys`, with the field's name and what to write instead."""
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
+    missing = re.fullmatch(r"Object missing required field `(.*)`", text)
+    if unknown:
+        name, known = unknown[1], sorted(_fields(struct, keys))
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return SettingsError(
+            f"{where}: unknown key {'.'.join([*keys, name])}", fix=f"{hint}known keys: {', '.join(known) or 'none'}"
+        )
+    if missing:
+        name = ".".join([*keys, missing[1]])
+        return SettingsError(f"{where}: {name} is missing", fix=f"add {name} = ...")
+    field = _fields(struct, keys[:-1]).get(keys[-1]) if keys else None
+    example = (
+        f", e.g. {keys[-1]} = {json.dumps(field.default)}" if field and isinstance(field.default, str | int | float) else ""
+    )
+    return SettingsError(f"{where}: {'.'.join(keys)}: {text[0].lower()}{text[1:]}", fix=f"correct that value{example}")
+
+
+def _fields(struct: type[Any], keys: list[str]) -> dict[str, msgspec.structs.FieldInfo]:
+    """The fields of the struct found by following `keys` from `struct`; empty where that is no struct."""
+    for key in keys:
+        inner = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}.get(key)
+        if not (isinstance(inner, type) and issubclass(inner, msgspec.Struct)):
+            return {}
+        struct = inner
+    return {field.encode_name: field for field in msgspec.structs.fields(struct)}
