@@ -1,0 +1,187 @@
+"""The messages on the bus. One message is two frames: its topic, then one JSON object in UTF-8.
+
+The topic is the message's `schema`: `counts/1` or `heartbeat/1`. A new field may appear at any time, so readers ignore what
+they do not know; a change of meaning gets a new number. `edgecell/schemas/` holds the JSON Schemas that are generated from the
+types below, enough for a program in any language. What it needs besides:
+
+- Order by `sequence`, never by time: a box without a network boots with a wrong clock. Every topic of a run has its own
+  sequence from 0. A jump is a loss, and harmless: totals are cumulative, the next message has them all.
+- The last message of every topic is sent again when anyone subscribes, so a message may come twice. Ignore what is not newer.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+
+from edgecell.errors import PublishError
+from edgecell.messages import NOTICE, FrameFates, PixelUmSource
+
+MAX_BYTES = 1 << 20
+"""Largest message that is read. A counts message of 40 classes has about 8 KiB."""
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+State = Literal["starting", "running", "degraded", "draining", "stopped", "failed"]
+
+
+def _says(text: str) -> msgspec.Meta:
+    return msgspec.Meta(description=text)
+
+
+DeviceId = Annotated[str, _says("The device, as its settings name it.")]
+RunId = Annotated[str, _says("The run: one start of the program, or several that resumed it. Totals are those of a run.")]
+Sequence = Annotated[Count, _says("From 0 in each run and topic, one more each message. A jump is a loss.")]
+Notice = Annotated[str, _says("What these counts may be used for. Show it wherever the counts are shown.")]
+
+
+class DifferentialRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One class of the differential."""
+
+    label: Annotated[str, _says("The class, a key of `cumulative`.")]
+    count: Annotated[Count, _says("Its cells.")]
+    percent: Annotated[Percent, _says("100 * count / n.")]
+    low: Annotated[Percent, _says("Lower limit of the percentage.")]
+    high: Annotated[Percent, _says("Upper limit of the percentage.")]
+
+
+class Differential(msgspec.Struct, frozen=True, kw_only=True):
+    """Each class's share of the cells that the differential is over (in blood: the leukocytes)."""
+
+    n: Annotated[Count, _says("Decided cells in the differential: its 100 %.")]
+    rows: Annotated[tuple[DifferentialRow, ...], _says("One a class, also those without a cell; empty while n is 0.")]
+    method: Annotated[str, _says("How the limits are computed.")]
+    confidence: Annotated[float, _says("Probability with which the limits of all classes together hold.")]
+    erythroblasts: Annotated[Count, _says("Cells of erythroid classes outside the differential.")]
+    erythroblasts_per_100: Annotated[float | None, _says("Those per 100 cells of the differential; null while n is 0.")]
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds from a frame's capture to its counts, over the window."""
+
+    p50: Annotated[float, _says("Median.")]
+    p95: Annotated[float, _says("95th percentile.")]
+    p99: Annotated[float, _says("99th percentile.")]
+
+
+class Frames(msgspec.Struct, frozen=True, kw_only=True):
+    """Frames of the run by fate: captured = processed + dropped + gated + failed + in_flight."""
+
+    captured: Annotated[Count, _says("Frames that the source numbered.")]
+    processed: Annotated[Count, _says("Looked at: their cells are in the counts.")]
+    dropped: Annotated[Count, _says("Lost, or given up unseen because the device was busy.")]
+    gated: Annotated[Count, _says("Refused as blurred, badly exposed or the like.")]
+    failed: Annotated[Count, _says("Could not be used: corrupt, or an error on the way.")]
+    in_flight: Annotated[Count, _says("On their way.")]
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that takes part in the run."""
+
+    role: Annotated[str, _says("The kind of cell that it classifies, or `segmenter`.")]
+    name: Annotated[str, _says("Name of its bundle.")]
+    version: Annotated[str, _says("Version of its bundle.")]
+    sha256: Annotated[str, _says("Of its bundle's manifest, which lists the sha256 of every file.")]
+    engine: Annotated[str, _says("What runs it.")]
+
+
+class CountsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="counts/1"):
+    """Cell counts of a run so far, and of the window since the message before.
+
+    counts and latency_ms are over the window, all other figures over the run. Always: sum of cumulative + unsure + sum of
+    excluded = cells_total.
+    """
+
+    device_id: DeviceId
+    run_id: RunId
+    sample_id: Annotated[str, _says("The sample. A run has one.")]
+    sequence: Sequence
+    window_start_utc: Annotated[str, _says("Start of the window by the device's clock, ISO 8601; see clock_synced.")]
+    clock_synced: Annotated[bool, _says("Whether the device knows its clock to be set. If not, times mean nothing.")]
+    window_s: Annotated[float, _says("Length of the window in seconds (monotonic clock).")]
+    counts: Annotated[dict[str, int], _says("Cells in the window by label; negative where a revision took cells back.")]
+    cumulative: Annotated[dict[str, Count], _says("Cells of the run by label. The authority.")]
+    unsure: Annotated[Count, _says("Cells of the run that no class was decided for.")]
+    excluded: Annotated[dict[str, Count], _says("Cells of the run not counted, by reason: edge, duplicate, rejected.")]
+    cells_total: Annotated[Count, _says("All cells found in the run.")]
+    counting: Annotated[
+        Literal["every_frame", "new_area", "unique"],
+        _says("every_frame: a cell counts in each frame that shows it. new_area, unique: each cell counts once."),
+    ]
+    frames: Frames
+    gated_reasons: Annotated[dict[str, Count], _says("Gated frames of the run by reason.")]
+    latency_ms: Annotated[Latency | None, _says("null when no frame was processed in the window.")]
+    differential: Differential
+    pixel_um: Annotated[float | None, _says("Micrometres a pixel that cells were measured with; null if unknown.")]
+    pixel_um_source: Annotated[PixelUmSource, _says("Where pixel_um comes from.")]
+    models: Annotated[tuple[Model, ...], _says("What labels the cells.")]
+    valid: Annotated[bool, _says("false: something is wrong on the device, do not rely on this window.")]
+    invalid_reason: Annotated[str, _says("What is wrong, empty when valid.")] = ""
+    notice: Notice = NOTICE
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="heartbeat/1"):
+    """The device is alive, also while it has nothing to count. Silence means that the device or the way to it is down."""
+
+    device_id: DeviceId
+    run_id: RunId
+    sequence: Sequence
+    utc: Annotated[str, _says("The device's clock, ISO 8601; see clock_synced.")]
+    clock_synced: Annotated[bool, _says("Whether the device knows its clock to be set.")]
+    state: Annotated[State, _says("degraded: running, but something (see reason) is being retried. stopped, failed: the end.")]
+    reason: Annotated[str, _says("Why the state is what it is, empty when there is nothing to say.")] = ""
+    uptime_s: Annotated[float, _says("Seconds since the run started.")]
+    frames: Frames
+    unsent: Annotated[Count, _says("Messages of this run that the device could not send.")] = 0
+    notice: Notice = NOTICE
+
+
+Message: TypeAlias = CountsMessage | Heartbeat
+TYPES: dict[str, type[CountsMessage] | type[Heartbeat]] = {"counts/1": CountsMessage, "heartbeat/1": Heartbeat}
+"""Topic -> type. A new message is one struct and one line here."""
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+_DECODER: msgspec.json.Decoder[Message] = msgspec.json.Decoder(CountsMessage | Heartbeat)
+
+
+def topic_of(message: Message) -> str:
+    """`counts/1` or `heartbeat/1`."""
+    return str(message.__struct_config__.tag)
+
+
+def to_wire(message: Message) -> tuple[str, bytes]:
+    """Topic and payload (UTF-8 JSON, keys sorted)."""
+    return topic_of(message), _ENCODER.encode(message)
+
+
+def from_wire(payload: bytes) -> Message:
+    """The message of a payload. Fields that this version does not know are ignored. Raises PublishError."""
+    fix = "check that the sender is edgecell, and of a version that this one knows"
+    if len(payload) > MAX_BYTES:
+        raise PublishError(f"message of {len(payload)} bytes, more than {MAX_BYTES}", fix=fix)
+    try:
+        return _DECODER.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise PublishError(f"message cannot be read: {error}", fix=fix) from None
+
+
+def frames_of(fates: FrameFates) -> Frames:
+    """The frame counts of a tally as they stand on the wire."""
+    return msgspec.convert(fates, Frames, from_attributes=True)
+
+
+def schema_files() -> dict[str, str]:
+    """File name -> JSON Schema (draft 2020-12) of each message, as checked in under edgecell/schemas."""
+    return {f"{topic.replace('/', '-')}.json": json.dumps(schema(topic), indent=2) + "\n" for topic in TYPES}
+
+
+def schema(topic: str) -> Mapping[str, Any]:
+    """JSON Schema of a topic's message. Every field is required: writers always send all of them."""
+    _, parts = msgspec.json.schema_components([TYPES[topic]], ref_template="#/$defs/{name}")
+    own = parts.pop(TYPES[topic].__name__)
+    for part in [own, *parts.values()]:
+        part["required"] = list(part["properties"])
+        part["description"] = " ".join(part["description"].split())
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:edgecell:{topic.replace('/', ':')}"}
+    return {**head, **own, "$defs": parts}
