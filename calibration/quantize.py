@@ -48,7 +48,8 @@ def quantize(
 ) -> Quantized:
     """Write `s8s8.onnx` and `u8s8.onnx` of a float model (batch norm folded) into out_dir.
 
-    calibration_batches: float32 (N, 3, S, S), preprocessed training cells. exclude: further Conv nodes to leave float.
+    calibration_batches: float32 (N, 3, S, S), preprocessed training cells. exclude: further Conv nodes to leave float
+    (ONNX Runtime still quantizes such a one itself, with 8-bit weights, where both its neighbours are quantized).
     percentile: part of a batch's values that a range must cover; 100 is minimum to maximum. Raises ValueError without batches.
     """
     model = _named(onnx.shape_inference.infer_shapes(onnx.load(float_onnx)))

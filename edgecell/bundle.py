@@ -75,11 +75,11 @@ class Confidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Quantization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the INT8 encodings were made. calibration_cells: crops that set the ranges. kept_float: node names by encoding."""
+    """How the INT8 encodings were made. calibration_cells: crops that set the ranges. kept_float: nodes left float in both."""
 
     method: str
     calibration_cells: int
-    kept_float: Mapping[str, tuple[str, ...]] = {}
+    kept_float: tuple[str, ...] = ()
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

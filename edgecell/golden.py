@@ -1,0 +1,146 @@
+"""Golden cells: crops with the answers that the workshop certified, replayed on an engine before it may count a cell.
+
+`golden.npz` holds `crops`, uint8 (N, S, S, 3), stored before preprocessing, so that a replay tests preprocessing too; for each
+encoding and output `<encoding>/<output>`, float32 (N, ...), and `<encoding>/<output>/tolerance`, the largest deviation allowed.
+
+How large a deviation is right? INT8 results differ a little between machines: integer sums are exact everywhere (`u8s8` keeps
+its weights to 7 bits, so that CPUs without VNNI do not saturate at 16 bit either), but scales are applied in another order and
+a value halfway between two steps rounds to the other one; TensorRT computes the layers left float in half precision. What is
+harmless is what quantization itself already does to the answers. So the tolerance is the largest deviation of the encoding from
+the float model on these cells, and at least 2 % of the answers' spread. A wrong weight, colour order or scale is far above it.
+A golden cell's two best logits are further apart than two tolerances, so an engine within tolerance always agrees on top-1.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell.bundle import LOGITS, Bundle, Encoding
+from edgecell.errors import BundleCorrupt, BundleMismatch
+from edgecell.preprocess import to_batch
+from edgecell.protocols import Engine
+
+GOLDEN = "golden.npz"
+_LEAST_TOLERANCE = 0.02  # of the answers' standard deviation: what half precision and summation order may change
+_FIX = "do not use this engine with this bundle; choose another one, or copy the bundle again and prepare it anew"
+
+Arrays = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenReport:
+    """Result of a replay that passed. deviation, tolerance: largest seen and allowed, by output."""
+
+    cells: int
+    deviation: Mapping[str, float]
+    tolerance: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Expected:
+    """What one encoding must answer. crops: uint8 (N, S, S, 3). outputs: name -> float32 (N, ...)."""
+
+    crops: NDArray[np.uint8]
+    outputs: Arrays
+    tolerance: Mapping[str, float]
+
+
+def replay(bundle: Bundle, engine: Engine, encoding: Encoding) -> GoldenReport:
+    """Run the bundle's golden cells on an engine that is open.
+
+    Raises BundleMismatch, which names the worst cell, when the top class of any cell differs or an output deviates beyond its
+    tolerance; BundleCorrupt when the golden file cannot be used; InferenceError from the engine.
+    """
+    expected = read_golden(bundle.file(GOLDEN), encoding)
+    outputs = _infer(engine, to_batch(expected.crops, bundle.manifest.preprocess), bundle.manifest.input.batch.max)
+    deviation = {}
+    for name, answer in expected.outputs.items():
+        if name not in outputs or outputs[name].shape != answer.shape:
+            raise BundleMismatch(f"{engine.description} gives no output {name} of shape {answer.shape}", fix=_FIX)
+        deviation[name] = _worst(name, outputs[name], answer, expected.tolerance[name], engine.description)
+    if LOGITS in expected.outputs:
+        _same_top(outputs[LOGITS], expected.outputs[LOGITS], bundle.class_names, engine.description)
+    return GoldenReport(cells=len(expected.crops), deviation=deviation, tolerance=expected.tolerance)
+
+
+def read_golden(path: Path, encoding: Encoding) -> Expected:
+    """The golden cells of one encoding. Raises BundleCorrupt."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: np.asarray(stored[name]) for name in stored.files}
+        outputs = {name: arrays[f"{encoding}/{name}"] for name in _names(arrays, encoding)}
+        tolerance = {name: float(arrays[f"{encoding}/{name}/tolerance"]) for name in outputs}
+        crops = arrays["crops"]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise BundleCorrupt(f"{path} cannot be used: {error}", fix="copy the bundle again") from error
+    if not outputs or not len(crops):
+        raise BundleCorrupt(f"{path} has no golden cells for {encoding}", fix="build the bundle again with the workshop")
+    return Expected(crops=crops, outputs=outputs, tolerance=tolerance)
+
+
+def write_golden(path: Path, crops: NDArray[np.uint8], reference: Arrays, encodings: Mapping[Encoding, Arrays]) -> int:
+    """Write the golden cells and say how many there are.
+
+    crops: uint8 (N, S, S, 3). reference: the float model's outputs, by name, with N in front; encodings: each encoding's.
+    A cell whose two best logits are too close to survive the tolerance is left out. Raises ValueError when none remains.
+    """
+    all_encodings: dict[Encoding, Arrays] = {"float": reference, **encodings}
+    tolerance = {
+        (encoding, name): _tolerance(answer, reference[name])
+        for encoding, outputs in all_encodings.items()
+        for name, answer in outputs.items()
+    }
+    keep = np.ones(len(crops), dtype=bool)
+    for encoding, outputs in all_encodings.items():
+        if LOGITS in outputs:
+            keep &= _margin(outputs[LOGITS]) > 2 * tolerance[encoding, LOGITS]
+    if not keep.any():
+        raise ValueError("no golden cell is decided clearly enough: draw others, or train longer")
+    arrays: dict[str, Any] = {"crops": crops[keep]}
+    for (encoding, name), limit in tolerance.items():
+        arrays[f"{encoding}/{name}"] = all_encodings[encoding][name][keep]
+        arrays[f"{encoding}/{name}/tolerance"] = np.asarray(limit, dtype=np.float32)
+    np.savez_compressed(path, **arrays)
+    return int(keep.sum())
+
+
+def _names(arrays: Mapping[str, object], encoding: Encoding) -> list[str]:
+    names = (name.split("/") for name in arrays)
+    return [parts[1] for parts in names if len(parts) == 2 and parts[0] == encoding]
+
+
+def _infer(engine: Engine, batch: NDArray[np.float32], largest: int) -> dict[str, NDArray[np.float32]]:
+    parts = [engine.infer(batch[at : at + largest]) for at in range(0, len(batch), largest)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _worst(output: str, actual: NDArray[np.float32], answer: NDArray[np.float32], limit: float, engine: str) -> float:
+    """Largest deviation of an output. Raises BundleMismatch beyond the limit, and for what is not a number."""
+    by_cell = np.abs(actual - answer).reshape(len(answer), -1).max(axis=1)
+    worst = int(np.argmax(by_cell))  # NaN counts as the maximum
+    if not by_cell[worst] <= limit:
+        what = f"{engine}: golden cell {worst} deviates by {by_cell[worst]:.3g} in {output}, {limit:.3g} is allowed"
+        raise BundleMismatch(what, fix=_FIX)
+    return float(by_cell[worst])
+
+
+def _same_top(actual: NDArray[np.float32], answer: NDArray[np.float32], classes: tuple[str, ...], engine: str) -> None:
+    differs = np.flatnonzero(actual.argmax(axis=1) != answer.argmax(axis=1))
+    if differs.size:
+        worst = int(differs[np.abs(actual - answer).max(axis=1)[differs].argmax()])
+        found, right = classes[actual[worst].argmax()], classes[answer[worst].argmax()]
+        raise BundleMismatch(f"{engine}: golden cell {worst} is called {found}, it was certified as {right}", fix=_FIX)
+
+
+def _margin(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    best = np.sort(logits, axis=1)
+    return np.asarray(best[:, -1] - best[:, -2], dtype=np.float32)
+
+
+def _tolerance(answer: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    return max(float(np.abs(answer - reference).max()), _LEAST_TOLERANCE * float(reference.std()))
