@@ -15,7 +15,7 @@ POINTS: Final = 96
 # air-dried smears (flattened, so larger than in suspension).
 DIAMETERS_UM: Final = {
     "red_blood_cell": (7.2, 0.45, 6.2, 8.2),
-    "platelet": (2.7, 0.4, 2.0, 3.6),
+    "platelet": (2.8, 0.4, 2.0, 3.8),
     "basophil": (12.8, 0.7, 11.5, 14.2),
     "eosinophil": (13.8, 0.7, 12.5, 15.2),
     "erythroblast": (9.2, 0.8, 7.8, 11.0),
@@ -26,17 +26,17 @@ DIAMETERS_UM: Final = {
 }
 # How many different individuals are drawn of each. Every one appears in eight turns.
 INDIVIDUALS: Final = {"red_blood_cell": 72, "platelet": 24}
-INDIVIDUALS_NUCLEATED: Final = 12
+INDIVIDUALS_NUCLEATED: Final = 16
 # (elongation sd, low waves, spikes): how far the outline is from a circle.
 _SHAPES: Final = {
-    "red_blood_cell": (0.07, 0.016, 0.0),
-    "platelet": (0.12, 0.05, 0.05),
-    "basophil": (0.05, 0.012, 0.012),
-    "monocyte": (0.08, 0.030, 0.004),
-    "erythroblast": (0.08, 0.022, 0.004),
-    "lymphocyte": (0.05, 0.014, 0.008),
+    "red_blood_cell": (0.06, 0.012, 0.0),
+    "platelet": (0.10, 0.04, 0.05),
+    "basophil": (0.05, 0.012, 0.014),
+    "monocyte": (0.07, 0.030, 0.006),
+    "erythroblast": (0.06, 0.020, 0.006),
+    "lymphocyte": (0.04, 0.012, 0.012),
 }
-_ROUND: Final = (0.05, 0.012, 0.003)
+_ROUND: Final = (0.05, 0.012, 0.004)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,12 +85,12 @@ def _individual(label: str, seed: tuple[int, int]) -> Individual:
 def wavy_outline(
     rng: np.random.Generator, radius_um: float, stretch_sd: float, waves: float, spikes: float
 ) -> NDArray[np.float64]:
-    """A closed outline of the area of a circle of radius_um: an ellipse with low waves (order 3-6) and spikes (14-30)."""
+    """A closed outline of the area of a circle of radius_um: an ellipse with low waves (order 2-5) and spikes (9-33)."""
     angle = np.linspace(0.0, 2.0 * math.pi, POINTS, endpoint=False)
     radius = np.ones(POINTS)
-    for orders, size in ((range(3, 7), waves), (range(14, 31, 4), spikes)):
+    for orders, size in ((range(2, 6), 3.0 * waves), (range(9, 34, 3), 11.0 * spikes)):
         for order in orders:
-            radius += rng.normal(0.0, size) * np.cos(order * angle + rng.uniform(0.0, 2.0 * math.pi))
+            radius += rng.normal(0.0, size / order) * np.cos(order * angle + rng.uniform(0.0, 2.0 * math.pi))
     stretch = 1.0 + abs(float(rng.normal(0.0, stretch_sd)))
     flat = np.stack([radius * np.cos(angle) * stretch, radius * np.sin(angle) / stretch], axis=1)
     tilt = rng.uniform(0.0, math.pi)

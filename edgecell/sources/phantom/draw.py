@@ -57,19 +57,18 @@ def _scaled(drawn: Field, pixel_um: float) -> Sprite:
 def _red_blood_cell(painting: Painting, rng: np.random.Generator) -> None:
     """A biconcave disc: thickness falls towards the middle (central pallor) and at the very rim."""
     body = stain.between(rng, stain.RED_CELL, stain.RED_CELL_GREY) * np.float32(rng.normal(1.0, 0.05))
-    deepest = float(painting.depth.max())
-    rho = 1.0 - painting.depth / np.float32(deepest)  # 0 in the middle, 1 at the rim
-    pallor = float(np.clip(rng.normal(0.55, 0.22), 0.0, 0.9))
-    width = float(rng.uniform(0.36, 0.56))
-    profile = 1.0 - pallor * np.exp(-((rho / width) ** 2.4)) + 0.10 * np.exp(-(((rho - 0.80) / 0.14) ** 2))
-    profile += 0.02 * painting.grain("cloud", rng)
-    rim = texture.step(painting.depth, -0.05, 0.35)
-    painting.lay(texture.blur((painting.mask * profile * (0.55 + 0.45 * rim)).astype(np.float32), 1.2), body)
+    rho = painting.rho
+    pallor = float(np.clip(rng.normal(0.66, 0.24), 0.0, 0.95))
+    width, steep = float(rng.uniform(0.38, 0.62)), float(rng.uniform(2.2, 5.0))
+    profile = 1.0 - pallor * np.exp(-((rho / width) ** steep)) + 0.12 * np.exp(-(((rho - 0.82) / 0.12) ** 2))
+    profile += 0.03 * painting.grain("cloud", rng)
+    rim = texture.step(painting.depth, -0.05, 0.25)
+    painting.lay(texture.blur((painting.mask * profile * (0.65 + 0.35 * rim)).astype(np.float32), 0.8), body)
 
 
 def _platelet(painting: Painting, rng: np.random.Generator) -> None:
     """A pale body with purple granules crowded towards its middle."""
     painting.lay(texture.blur(painting.mask, 1.5), stain.density(stain.PLATELET_BODY))
-    crowd = texture.step(painting.depth, 0.1, 0.7)
-    grains = texture.step(painting.grain("lace", rng) + crowd - 0.5, -0.2, 1.2)
+    crowd = texture.step(painting.depth, 0.0, 0.6)
+    grains = texture.step(0.8 * painting.grain("lace", rng) + 0.5 * painting.grain("fine", rng) + crowd - 0.6, -1.0, 1.5)
     painting.over(grains * crowd * np.float32(rng.uniform(0.75, 1.0)), stain.density(stain.PLATELET_GRANULE))

@@ -1,6 +1,7 @@
 """A painting of one cell: layers of optical density on a square canvas."""
 
 import math
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from edgecell.sources.phantom import stain, texture
 from edgecell.sources.phantom.texture import DRAWN_UM, Field, Points
 
 _MARGIN_UM: Final = 0.8
-_SHARPENING: Final = 0.5  # smear scanners sharpen; so do most microscope cameras
+_SHARPENING: Final = 0.4  # smear scanners sharpen; so do most microscope cameras
 
 
 class Painting:
@@ -25,6 +26,17 @@ class Painting:
         self.depth = texture.depth_um(self.mask)
         self.density: NDArray[np.float32] = np.zeros((self.side, self.side, 3), np.float32)
         self._grain = grain
+
+    @property
+    def rho(self) -> Field:
+        """0 in the middle, 1 on the outline, in proportion between."""
+        y, x = np.indices((self.side, self.side), np.float32) - np.float32(self.side // 2)
+        angles = np.arctan2(self.outline_um[:, 1], self.outline_um[:, 0])
+        radii = np.hypot(*self.outline_um.T)
+        order = np.argsort(angles)
+        here = np.interp(np.arctan2(y, x), angles[order], radii[order], period=2.0 * math.pi)
+        rho: Field = (np.hypot(x, y) * DRAWN_UM / here).astype(np.float32)
+        return rho
 
     def grain(self, name: str, rng: np.random.Generator) -> Field:
         return self._grain.patch(rng, name, self.side)
@@ -56,10 +68,11 @@ class Painting:
         """Paint a nucleus where shape is 1: dense chromatin with `open_share` of it open, dense at the border."""
         shape = shape * self.mask
         depth = texture.depth_um(shape)
-        noise = 0.8 * self.grain(grain, rng) + 0.6 * self.grain("clump", rng)
-        level = float(np.quantile(noise, 1.0 - open_share))
-        opened = texture.step(noise, level - 0.35, level + 0.9) * texture.step(depth, 0.15, 0.55)
-        self.over(texture.blur(shape, 0.6), chromatin)
+        noise = 0.70 * self.grain(grain, rng) + 0.68 * self.grain("clump", rng) + 0.22 * self.grain("fine", rng)
+        level = float(NormalDist().inv_cdf(1.0 - open_share))
+        opened = texture.step(noise, level - 1.2, level + 1.8) * texture.step(depth, 0.10, 0.40)
+        uneven = (1.0 - 0.07 * self.grain("clump", rng))[..., None] * chromatin
+        self.over(texture.blur(shape, 0.6), uneven)
         self.over(opened * shape, gaps)
 
     def granules(self, places_um: Points, radii_um: NDArray[np.float64], density: stain.Density, cover: float) -> None:

@@ -55,12 +55,14 @@ class Sensor:
 
 def _clear_field(options: Options, rng: np.random.Generator) -> NDArray[np.int16]:
     """Density x STEPS of the empty field: the lamp's colour, the vignette, a slope of colour across."""
-    y, x = np.meshgrid(np.linspace(-1, 1, options.height), np.linspace(-1, 1, options.width), indexing="ij")
+    x = np.linspace(-1, 1, options.width, dtype=np.float32)[None, :]
+    y = np.linspace(-1, 1, options.height, dtype=np.float32)[:, None]
     middle = rng.normal(0.0, 0.12, 2)
-    square = ((x - middle[0]) ** 2 + (y - middle[1]) ** 2) / 2.0
-    vignette = -math.log(1.0 - options.vignette) * square
     lamp = np.log(255.0 / np.array(stain.LAMP)) + rng.normal(0.0, 0.012, 3)
     slope = rng.normal(0.0, 0.008, (2, 3))
-    field = lamp + vignette[..., None] + x[..., None] * slope[0] + y[..., None] * slope[1]
+    darker = -math.log(1.0 - options.vignette) / 2.0
+    across, down = darker * (x - middle[0]) ** 2, darker * (y - middle[1]) ** 2
+    channels = [across + down + (x * slope[0, c] + y * slope[1, c] + lamp[c]) for c in range(3)]
+    field = cv2.merge(channels)
     clear: NDArray[np.int16] = np.round(np.maximum(field, 0.0) * STEPS).astype(np.int16)
     return clear

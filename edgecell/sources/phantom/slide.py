@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.messages import PLATELET, RED_BLOOD_CELL
 from edgecell.sources.phantom.catalogue import Individual, catalogue
 from edgecell.sources.phantom.options import Options
 
@@ -32,14 +33,17 @@ MIX: Final = {
     "erythroblast": 0.08,
 }
 OVERLAPPING: Final = 0.22  # share of red cells that may lie under others
-OVERLAP_REACH: Final = 0.72  # of the radius: how near others may come to those
+OVERLAP_REACH: Final = (0.35, 0.9)  # of the radius: how near others may come to those
 PLATELET_ON_CELL: Final = 0.12
 SETTLE_STEPS: Final = 7
+MEETING_UM: Final = 3.0  # how much nearer than touching two cells may come while they settle
 
 PLACED: Final = np.dtype(
-    [("cell_id", "i8"), ("individual", "i4"), ("turn", "i4"), ("x_um", "f8"), ("y_um", "f8"), ("reach", "f4"), ("ease", "f4")]
+    [("cell_id", "i8"), ("individual", "i4"), ("turn", "i4")]
+    + [(name, "f8") for name in ("x_um", "y_um", "reach", "firm", "ease")]
 )
 Placed = NDArray[np.void]
+Thrown = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 class Slide:
@@ -48,13 +52,13 @@ class Slide:
     def __init__(self, options: Options) -> None:
         self.seed = options.seed
         self.individuals: tuple[Individual, ...] = catalogue(options.seed)
-        self._by_label: dict[str, NDArray[np.int64]] = {
-            label: np.array([i for i, one in enumerate(self.individuals) if one.label == label])
-            for label in (*MIX, "red_blood_cell", "platelet")
-        }
+        labels = [one.label for one in self.individuals]
+        self._red_ones, self._platelet_ones = _where(labels, RED_BLOOD_CELL), _where(labels, PLATELET)
+        self._nucleated_ones = np.stack([_where(labels, label) for label in MIX])
+        self._mix = np.cumsum(list(MIX.values()))[:-1] / sum(MIX.values())
         self._radii = np.array([one.radius_um for one in self.individuals])
-        self._thrown = lru_cache(maxsize=256)(self._throw)
-        self._settled = lru_cache(maxsize=256)(self._settle)
+        self._thrown = lru_cache(maxsize=4096)(self._throw)
+        self._settled = lru_cache(maxsize=4096)(self._settle)
 
     def cells(self, x_um: float, y_um: float, width_um: float, height_um: float) -> Placed:
         """The cells that may reach into the window."""
@@ -69,83 +73,85 @@ class Slide:
     def _throw(self, column: int, row: int) -> Placed:
         """The tile's cells before they settle."""
         rng = np.random.default_rng((self.seed, max(column, 0), max(row, 0), 4))
-        parts = [self._nucleated(rng), self._red(rng, column, row), self._platelets(rng)]
-        cells = np.concatenate(parts)
-        cells["x_um"] += column * TILE_UM
-        cells["y_um"] += row * TILE_UM
+        parts = (self._nucleated(rng), self._red(rng, column, row), self._platelets(rng))
+        individuals, x, y, reach, ease = (np.concatenate(one) for one in zip(*parts, strict=True))
+        cells = np.zeros(len(x), PLACED)
+        cells["individual"], cells["ease"] = individuals, ease
+        cells["firm"] = 1.04 * self._radii[individuals]
+        cells["reach"] = reach * self._radii[individuals]
+        cells["x_um"], cells["y_um"] = x + column * TILE_UM, y + row * TILE_UM
         cells["cell_id"] = (row * 4096 + column) * 1024 + np.arange(len(cells))
         cells["turn"] = rng.integers(0, 8, len(cells))
         return cells
 
-    def _nucleated(self, rng: np.random.Generator) -> Placed:
+    def _nucleated(self, rng: np.random.Generator) -> Thrown:
         """At most one in each quarter of the tile and away from its border, so that they do not pile up."""
-        here, x, y = _scatter(rng, 2, 8.0, NUCLEATED_DENSITY)
-        labels = rng.choice(list(MIX), size=4, p=np.array(list(MIX.values())) / sum(MIX.values()))
-        individuals = np.array([rng.choice(self._by_label[label]) for label in labels])[here]
-        return self._placed(individuals, x, y, np.ones(len(x)), 0.0)
+        x, y = _scatter(rng, 2, 8.0, NUCLEATED_DENSITY)
+        labels = np.searchsorted(self._mix, rng.random(len(x)), side="right")
+        individuals = self._nucleated_ones[labels, rng.integers(0, self._nucleated_ones.shape[1], len(x))]
+        return individuals, x, y, np.full(len(x), 1.0), np.full(len(x), 0.0)
 
-    def _red(self, rng: np.random.Generator, column: int, row: int) -> Placed:
+    def _red(self, rng: np.random.Generator, column: int, row: int) -> Thrown:
         """Thicker and thinner parts of the smear change over some hundred um."""
         thickness = 1.0 + 0.10 * math.sin(0.7 * column + self.seed) * math.cos(0.9 * row + 0.5 * column)
-        here, x, y = _scatter(rng, 8, 4.0, RED_DENSITY * thickness)
-        individuals = rng.choice(self._by_label["red_blood_cell"], size=64)[here]
-        reach = np.where(rng.random(len(x)) < OVERLAPPING, OVERLAP_REACH, 1.02)
-        return self._placed(individuals, x, y, reach, 1.0)
+        x, y = _scatter(rng, 8, 4.0, RED_DENSITY * thickness)
+        individuals = self._red_ones[rng.integers(0, len(self._red_ones), len(x))]
+        reach = np.where(rng.random(len(x)) < OVERLAPPING, rng.uniform(*OVERLAP_REACH, len(x)), 1.02)
+        return individuals, x, y, reach, np.full(len(x), 1.0)
 
-    def _platelets(self, rng: np.random.Generator) -> Placed:
+    def _platelets(self, rng: np.random.Generator) -> Thrown:
         count = int(rng.poisson(PLATELET_DENSITY * TILE_UM**2 / 1000.0))
         x, y = rng.uniform(0.0, TILE_UM, (2, count))
+        individuals = self._platelet_ones[rng.integers(0, len(self._platelet_ones), count)]
         reach = np.where(rng.random(count) < PLATELET_ON_CELL, -9.0, 1.15)
-        return self._placed(rng.choice(self._by_label["platelet"], size=count), x, y, reach, 4.0)
-
-    def _placed(
-        self,
-        individuals: NDArray[np.int64],
-        x: NDArray[np.float64],
-        y: NDArray[np.float64],
-        reach: NDArray[np.float64],
-        ease: float,
-    ) -> Placed:
-        cells = np.zeros(len(x), PLACED)
-        cells["individual"], cells["x_um"], cells["y_um"] = individuals, x, y
-        cells["reach"], cells["ease"] = reach * self._radii[individuals], ease
-        return cells
+        return individuals, x, y, reach, np.full(count, 4.0)
 
     def _settle(self, column: int, row: int) -> Placed:
         around = [self._thrown(column + dx, row + dy) for dy in (0, -1, 1) for dx in (0, -1, 1)]
         own = len(around[0])
         cells = np.concatenate(around)
         middle = (np.array([column, row]) + 0.5) * TILE_UM
-        places = (np.stack([cells["x_um"], cells["y_um"]], axis=1) - middle).astype(np.float32)
+        places = np.stack([cells["x_um"], cells["y_um"]], axis=1) - middle
         near = np.abs(places).max(axis=1) <= TILE_UM / 2 + RIM_UM
-        moved = _push_apart(places[near], cells["reach"][near], cells["ease"][near])[:own]
+        moved = _push_apart(places[near], cells["reach"][near], cells["firm"][near], cells["ease"][near])[:own]
         settled = cells[:own].copy()
         settled["x_um"], settled["y_um"] = moved[:, 0] + middle[0], moved[:, 1] + middle[1]
         return settled
 
 
+def _where(labels: list[str], label: str) -> NDArray[np.int64]:
+    return np.flatnonzero(np.array(labels) == label)
+
+
 def _scatter(
     rng: np.random.Generator, side: int, jitter_um: float, density: float
-) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
-    """Points of a jittered side x side grid over a tile, thinned to `density` per 1000 um2: (which stayed, x, y)."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points (x, y) of a jittered side x side grid over a tile, thinned to `density` per 1000 um2."""
     pitch = TILE_UM / side
-    here = rng.random(side * side) < density * pitch * pitch / 1000.0
-    grid = (np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2) + 0.5) * pitch
-    x, y = (grid + rng.uniform(-jitter_um, jitter_um, grid.shape))[here].T
-    return here, x, y
+    here = np.flatnonzero(rng.random(side * side) < density * pitch * pitch / 1000.0)
+    x, y = rng.uniform(-jitter_um, jitter_um, (2, len(here)))
+    return x + (here % side + 0.5) * pitch, y + (here // side + 0.5) * pitch
 
 
-def _push_apart(places: NDArray[np.float32], reach: NDArray[np.float32], ease: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Move points (N, 2) apart that are nearer than the sum of their reaches, each by its share of ease."""
-    wanted = reach[:, None] + reach[None, :]
-    np.fill_diagonal(wanted, 0.0)
-    share = ease[:, None] / np.maximum(ease[:, None] + ease[None, :], 1e-6)
-    places = places.copy()
+def _push_apart(
+    places: NDArray[np.float64], reach: NDArray[np.float64], firm: NDArray[np.float64], ease: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Move points (N, 2) apart that are nearer than the sum of their reaches, each by its share of ease.
+
+    Nothing lies under a nucleated cell (ease 0): from those the firm distance is kept. Only pairs that start near enough to
+    meet are followed.
+    """
+    x, y = places.T.copy()
+    apart = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
+    one, other = np.nonzero(np.triu(apart < np.maximum(firm[:, None] + firm + MEETING_UM, 0.0) ** 2, 1))
+    firmly = (ease[one] == 0.0) | (ease[other] == 0.0)
+    wanted = np.where(firmly, firm[one] + firm[other], reach[one] + reach[other])
+    share = ease[one] / np.maximum(ease[one] + ease[other], 1e-6)
     for _ in range(SETTLE_STEPS):
-        x, y = places[:, 0], places[:, 1]
-        apart_x, apart_y = x[:, None] - x[None, :], y[:, None] - y[None, :]
-        distance = np.sqrt(apart_x * apart_x + apart_y * apart_y) + np.float32(1e-3)
-        push = np.maximum(wanted - distance, 0.0) * share / distance
-        places[:, 0] += (push * apart_x).sum(axis=1)
-        places[:, 1] += (push * apart_y).sum(axis=1)
-    return places
+        dx, dy = x[one] - x[other], y[one] - y[other]
+        distance = np.sqrt(dx * dx + dy * dy) + 1e-3
+        push = np.maximum(wanted - distance, 0.0) / distance
+        first, second = push * share, push * (share - 1.0)
+        for axis, along in ((x, dx), (y, dy)):
+            axis += np.bincount(one, first * along, len(x)) + np.bincount(other, second * along, len(x))
+    return np.stack([x, y], axis=1)

@@ -13,10 +13,10 @@ Colour = tuple[float, float, float]
 Density = NDArray[np.float32]
 
 WHITE: Final[Colour] = (253, 227, 204)
-LAMP: Final[Colour] = (243, 216, 200)  # what the camera shows of a clear field, before vignette
+LAMP: Final[Colour] = (245, 221, 202)  # what the camera shows of a clear field, before vignette
 
-RED_CELL: Final[Colour] = (192, 147, 154)
-RED_CELL_GREY: Final[Colour] = (184, 148, 158)
+RED_CELL: Final[Colour] = (197, 152, 153)
+RED_CELL_GREY: Final[Colour] = (186, 152, 158)
 CHROMATIN: Final[Colour] = (70, 27, 130)
 CHROMATIN_DENSE: Final[Colour] = (60, 24, 120)
 CHROMATIN_LOOSE: Final[Colour] = (98, 47, 141)
@@ -25,15 +25,15 @@ PARACHROMATIN_LOOSE: Final[Colour] = (140, 90, 160)
 
 NEUTROPHIL_CYTOPLASM: Final[Colour] = (219, 181, 182)
 NEUTROPHIL_GRANULE: Final[Colour] = (160, 102, 158)
-EOSINOPHIL_CYTOPLASM: Final[Colour] = (203, 145, 158)
-EOSINOPHIL_GRANULE: Final[Colour] = (180, 104, 134)
-EOSINOPHIL_GRANULE_DARK: Final[Colour] = (160, 84, 128)
+EOSINOPHIL_CYTOPLASM: Final[Colour] = (204, 146, 156)
+EOSINOPHIL_GRANULE: Final[Colour] = (184, 108, 133)
+EOSINOPHIL_GRANULE_DARK: Final[Colour] = (163, 86, 124)
 EOSINOPHIL_CLEAR: Final[Colour] = (200, 170, 182)
 BASOPHIL_CYTOPLASM: Final[Colour] = (186, 140, 174)
-BASOPHIL_NUCLEUS: Final[Colour] = (100, 52, 143)
+BASOPHIL_NUCLEUS: Final[Colour] = (92, 45, 138)
 BASOPHIL_GRANULE: Final[Colour] = (64, 23, 122)
-MONOCYTE_CYTOPLASM: Final[Colour] = (166, 134, 174)
-MONOCYTE_CYTOPLASM_BLUE: Final[Colour] = (144, 118, 172)
+MONOCYTE_CYTOPLASM: Final[Colour] = (184, 156, 182)
+MONOCYTE_CYTOPLASM_BLUE: Final[Colour] = (150, 124, 174)
 VACUOLE: Final[Colour] = (236, 210, 200)
 LYMPHOCYTE_CYTOPLASM: Final[Colour] = (140, 122, 176)
 LYMPHOCYTE_CYTOPLASM_PALE: Final[Colour] = (188, 164, 184)
@@ -42,7 +42,7 @@ ERYTHROBLAST_CYTOPLASM_BLUE: Final[Colour] = (132, 106, 162)
 IMMATURE_CYTOPLASM: Final[Colour] = (190, 158, 180)
 IMMATURE_CYTOPLASM_BLUE: Final[Colour] = (158, 124, 174)
 IMMATURE_GRANULE: Final[Colour] = (104, 46, 138)
-PLATELET_BODY: Final[Colour] = (198, 160, 178)
+PLATELET_BODY: Final[Colour] = (192, 152, 176)
 PLATELET_GRANULE: Final[Colour] = (112, 56, 146)
 
 

@@ -14,7 +14,7 @@ DRAWN_UM: Final = 0.1
 _TILE: Final = 384
 _SUBPIXEL: Final = 4  # cv2's fixed-point bits for drawing
 # Grain size as (sigma of the finer blur, of the coarser blur) in drawn pixels.
-_GRAINS: Final = {"fine": (0.7, 1.6), "lace": (1.1, 2.6), "clump": (1.8, 4.2), "cloud": (5.0, 14.0)}
+_GRAINS: Final = {"fine": (0.9, 2.0), "lace": (1.3, 3.2), "clump": (2.2, 5.0), "cloud": (6.0, 14.0)}
 
 
 def blur(field: Field, sigma: float) -> Field:
