@@ -93,12 +93,13 @@ class Classification:
     """The label of one cell.
 
     probabilities: (K,) float32, calibrated, in the bundle's class order; None where the kind itself is the label.
-    confidence: 0-1, the calibrated probability of `label`. decided: confident enough to be counted as `label`.
+    confidence: 0-1, the calibrated probability of `label`; None where nothing scored it (the kind is the label, or the cell
+    could not be cut for want of a scale). decided: confident enough to be counted as `label`.
     """
 
     cell_index: int
     label: str
-    confidence: float
+    confidence: float | None
     decided: bool
     probabilities: NDArray[np.float32] | None = None
 
