@@ -1,0 +1,88 @@
+"""Cells of one or several frames -> one batch -> engine -> labels. Below the bundle's threshold a cell stays undecided."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell.bundle import LOGITS, Bundle
+from edgecell.errors import InferenceError
+from edgecell.messages import Cell, Classification
+from edgecell.preprocess import Crop, cut, to_batch
+from edgecell.protocols import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sighting:
+    """A cell where it was seen: its frame's image, uint8 (H, W, 3) RGB, at pixel_um micrometres per pixel (None if unknown)."""
+
+    cell: Cell
+    image: NDArray[np.uint8]
+    pixel_um: float | None
+
+
+class Classifier:
+    """One bundle on one engine, which the caller has opened and closes."""
+
+    def __init__(self, engine: Engine, bundle: Bundle) -> None:
+        self._engine = engine
+        self._manifest = bundle.manifest
+        self._names = bundle.class_names
+
+    def classify(self, sightings: Sequence[Sighting]) -> list[Classification]:
+        """A classification for each cell, in order, all of them in one batch. Raises InferenceError.
+
+        Without a scale no window of the right size can be cut, so such cells keep their kind as label and are not decided.
+        """
+        known = [each for each in sightings if each.pixel_um]
+        rows = iter(self.probabilities([self._cut(each) for each in known]))
+        return [self._decide(each.cell, next(rows)) if each.pixel_um else _unscaled(each.cell) for each in sightings]
+
+    def probabilities(self, crops: Sequence[Crop]) -> NDArray[np.float32]:
+        """Crops uint8 (S, S, 3) of the manifest's size -> (N, K) float32, calibrated, summing to 1. Raises InferenceError.
+
+        Calls of the engine hold at most the manifest's largest batch.
+        """
+        largest = self._manifest.input.batch.max
+        parts = [self._logits(crops[at : at + largest]) for at in range(0, len(crops), largest)]
+        if not parts:
+            return np.zeros((0, len(self._names)), dtype=np.float32)
+        scaled = np.concatenate(parts).astype(np.float64) / self._manifest.confidence.temperature
+        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
+
+    def best(self, probabilities: NDArray[np.float32]) -> tuple[str, float, bool]:
+        """Label, confidence and whether it is decided, from one row of `probabilities`."""
+        top = int(probabilities.argmax())
+        confidence = float(probabilities[top])
+        return self._names[top], confidence, confidence >= self._manifest.confidence.unsure_below
+
+    def _cut(self, seen: Sighting) -> Crop:
+        spec = self._manifest.preprocess
+        return cut(seen.image, seen.cell.centre_px, seen.pixel_um or spec.pixel_um, spec.crop_um, spec.size_px)
+
+    def _logits(self, crops: Sequence[Crop]) -> NDArray[np.float32]:
+        logits = self._engine.infer(to_batch(crops, self._manifest.preprocess))[LOGITS]
+        if logits.shape != (len(crops), len(self._names)) or not np.isfinite(logits).all():
+            what = (
+                f"{self._engine.description} gave logits {logits.shape} that are not {len(crops)} x {len(self._names)} numbers"
+            )
+            raise InferenceError(what, fix="run `edgecell doctor`, copy the bundle again")
+        return logits
+
+    def _decide(self, cell: Cell, probabilities: NDArray[np.float32]) -> Classification:
+        label, confidence, decided = self.best(probabilities)
+        return Classification(
+            cell_index=cell.cell_index, label=label, confidence=confidence, decided=decided, probabilities=probabilities
+        )
+
+
+def as_kind(cell: Cell) -> Classification:
+    """A cell of a kind that no classifier refines: its kind is its label, with the segmenter's top score if it scores."""
+    confidence = None if cell.scores is None else float(cell.scores.max())
+    return Classification(cell_index=cell.cell_index, label=cell.kind, confidence=confidence, decided=True)
+
+
+def _unscaled(cell: Cell) -> Classification:
+    return Classification(cell_index=cell.cell_index, label=cell.kind, confidence=None, decided=False)

@@ -1,0 +1,87 @@
+"""The frame path without threads: detect(frame) -> Detected, classify(several Detected) -> FrameReports.
+
+Pure but for the engine and the segmenter: no I/O, no clock but the one passed in. What a frame's cells are called does not
+depend on which frames shared their batch.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from edgecell.classify import Classifier, Sighting, as_kind
+from edgecell.gate import Limits, judge
+from edgecell.messages import Cell, Classification, Detected, Frame, FrameReport, Kind
+from edgecell.protocols import Segmenter
+
+Now = Callable[[], int]
+"""A monotonic clock in nanoseconds, such as edgecell.clock.monotonic_ns."""
+
+
+def detect(frame: Frame, segmenter: Segmenter, limits: Limits, now: Now) -> Detected:
+    """Gate and segment one frame. stage_us: `gate`, and `segment` if it was accepted. Raises what the segmenter raises."""
+    start = now()
+    verdict = judge(frame, limits)
+    gated = now()
+    stage_us = {"gate": (gated - start) / 1000}
+    if not verdict.accepted:
+        return Detected(frame=frame, verdict=verdict, segmentation=None, stage_us=stage_us)
+    segmentation = segmenter.segment(frame)
+    stage_us["segment"] = (now() - gated) / 1000
+    return Detected(frame=frame, verdict=verdict, segmentation=segmentation, stage_us=stage_us)
+
+
+def classify(detected: Sequence[Detected], classifiers: Mapping[Kind, Classifier], now: Now) -> list[FrameReport]:
+    """A report for each frame, in order, each classifier called once for all its cells of all frames. Raises InferenceError.
+
+    classifiers: by kind of cell; cells of other kinds keep their kind as label. stage_us adds `classify` to accepted frames:
+    the time of the whole batch shared out evenly, so that sums over frames are true.
+    """
+    start = now()
+    labels = _labels(detected, classifiers)
+    accepted = sum(each.segmentation is not None for each in detected)
+    share_us = (now() - start) / 1000 / max(accepted, 1)
+    return [_report(each, labels[at], share_us) for at, each in enumerate(detected)]
+
+
+def _labels(detected: Sequence[Detected], classifiers: Mapping[Kind, Classifier]) -> list[dict[int, Classification]]:
+    """For each frame, its classifications by cell index."""
+    labels: list[dict[int, Classification]] = [{} for _ in detected]
+    work: dict[Classifier, list[tuple[int, Sighting]]] = {}
+    for at, each in enumerate(detected):
+        for sighting in _sightings(each):
+            cell = sighting.cell
+            if cell.kind in classifiers:
+                work.setdefault(classifiers[cell.kind], []).append((at, sighting))
+            else:
+                labels[at][cell.cell_index] = as_kind(cell)
+    for classifier, places in work.items():
+        answers = classifier.classify([sighting for _, sighting in places])
+        for (at, _), answer in zip(places, answers, strict=True):
+            labels[at][answer.cell_index] = answer
+    return labels
+
+
+def _sightings(detected: Detected) -> list[Sighting]:
+    """The cells to label: those not excluded."""
+    found = detected.segmentation
+    if found is None:
+        return []
+    return [
+        Sighting(cell=cell, image=detected.frame.image, pixel_um=found.pixel_um)
+        for cell in found.cells
+        if cell.excluded is None
+    ]
+
+
+def _report(detected: Detected, labels: Mapping[int, Classification], share_us: float) -> FrameReport:
+    frame, found = detected.frame, detected.segmentation
+    cells: tuple[Cell, ...] = found.cells if found else ()
+    return FrameReport(
+        frame_index=frame.index,
+        captured_ns=frame.captured_ns,
+        label=frame.label,
+        verdict=detected.verdict,
+        cells=cells,
+        classifications=tuple(labels[cell.cell_index] for cell in cells if cell.excluded is None),
+        pixel_um=found.pixel_um if found else None,
+        pixel_um_source=found.pixel_um_source if found else "unknown",
+        stage_us={**detected.stage_us, "classify": share_us} if found else detected.stage_us,
+    )
