@@ -17,7 +17,7 @@ from edgecell import clock
 from edgecell.errors import FrameTimeout, SourceUnavailable
 from edgecell.messages import Frame
 from edgecell.protocols import Probe
-from edgecell.sources.phantom import draw, stain
+from edgecell.sources.phantom import draw
 from edgecell.sources.phantom import options as phantom_options
 from edgecell.sources.phantom.sensor import Sensor
 from edgecell.sources.phantom.stage import focus_um
@@ -78,8 +78,7 @@ class _Bench:
     def __init__(self, options: phantom_options.Options) -> None:
         self._options = options
         self._view = View(options)
-        strength = stain.slide_strength(options.seed, options.stain)
-        self._sprites = draw.sprites(self._view.slide.individuals, strength, options.pixel_um, options.seed)
+        self._sprites = draw.sprites(options.seed, options.stain, options.pixel_um)
         self._turned: dict[tuple[int, int], draw.Sprite] = {}
         self._sensor = Sensor(options)
         self._density = np.empty_like(self._sensor.clear)

@@ -1,6 +1,7 @@
 """Individuals -> sprites: the optical density of every cell, drawn once when the slide is laid under the microscope."""
 
 import math
+from functools import lru_cache
 from typing import Final
 
 import cv2
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgecell.messages import PLATELET, RED_BLOOD_CELL
 from edgecell.sources.phantom import stain, texture
-from edgecell.sources.phantom.catalogue import Individual
+from edgecell.sources.phantom.catalogue import Individual, catalogue
 from edgecell.sources.phantom.nucleated import DRAWERS
 from edgecell.sources.phantom.paint import Painting
 from edgecell.sources.phantom.texture import DRAWN_UM, Field
@@ -18,10 +19,15 @@ Sprite = NDArray[np.int16]
 STEPS: Final = 1000.0  # of one unit of density in a sprite
 
 
-def sprites(individuals: tuple[Individual, ...], strength: stain.Density, pixel_um: float, seed: int) -> tuple[Sprite, ...]:
-    """int16 (side, side, 3) density x STEPS of each individual in turn 0; its centroid is the middle of pixel side // 2."""
+@lru_cache(maxsize=2)  # opening the same slide again costs nothing
+def sprites(seed: int, stain_strength: float, pixel_um: float) -> tuple[Sprite, ...]:
+    """The individuals of catalogue(seed) in turn 0, shared and not writeable.
+
+    Each is int16 (side, side, 3), density x STEPS; its centroid is the middle of pixel side // 2.
+    """
     grain = texture.Grain(np.random.default_rng((seed, 6)))
-    return tuple(_sprite(one, grain, strength, pixel_um) for one in individuals)
+    strength = stain.slide_strength(seed, stain_strength)
+    return tuple(_sprite(one, grain, strength, pixel_um) for one in catalogue(seed))
 
 
 def turned(sprite: Sprite, turn: int) -> Sprite:
@@ -51,6 +57,7 @@ def _scaled(drawn: Field, pixel_um: float) -> Sprite:
         sharp = cv2.GaussianBlur(drawn, (0, 0), 0.5 / scale) if scale < 1 else drawn
         drawn = cv2.warpAffine(sharp, np.array([[scale, 0.0, shift], [0.0, scale, shift]]), (side, side)).astype(np.float32)
     sprite: Sprite = np.round(drawn).astype(np.int16)
+    sprite.setflags(write=False)
     return sprite
 
 

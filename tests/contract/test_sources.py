@@ -1,0 +1,105 @@
+"""What every frame source must do, run over every entry of the table. A new source adds one line to MAKERS."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+
+from edgecell import plugins
+from edgecell.messages import Frame
+from edgecell.protocols import FrameSource, Probe
+from edgecell.sources import TABLE
+
+FRAMES = 4
+Settings = Mapping[str, object]
+
+
+def phantom_settings(tmp_path: Path) -> Settings:
+    return {"width": 160, "height": 96, "frames": FRAMES}
+
+
+def images_settings(tmp_path: Path) -> Settings:
+    rng = np.random.default_rng(1)
+    for number in range(FRAMES):
+        cv2.imwrite(str(tmp_path / f"field{number}.png"), rng.integers(0, 255, (40, 60, 3), dtype=np.uint8))
+    return {"path": str(tmp_path)}
+
+
+MAKERS: Mapping[str, Callable[[Path], Settings]] = {"phantom": phantom_settings, "images": images_settings}
+
+
+@pytest.fixture(params=sorted(TABLE))
+def part(request: pytest.FixtureRequest) -> tuple[str, type[Any]]:
+    name = str(request.param)
+    return name, plugins.load("source", TABLE, name)
+
+
+@pytest.fixture
+def source(part: tuple[str, type[Any]], tmp_path: Path) -> FrameSource:
+    name, kind = part
+    options = msgspec.convert(MAKERS[name](tmp_path), kind.Options)
+    made: FrameSource = kind(options)
+    return made
+
+
+def everything(source: FrameSource) -> list[Frame]:
+    frames = []
+    while (frame := source.read(1.0)) is not None:
+        frames.append(frame)
+    return frames
+
+
+def test_options_are_a_strict_frozen_struct(part: tuple[str, type[Any]]) -> None:
+    _, kind = part
+    assert issubclass(kind.Options, msgspec.Struct)
+    assert kind.Options.__struct_config__.frozen
+    assert kind.Options.__struct_config__.forbid_unknown_fields
+
+
+def test_probe_answers_without_opening(part: tuple[str, type[Any]]) -> None:
+    probe = part[1].probe()
+    assert isinstance(probe, Probe)
+    assert probe.usable or probe.missing
+
+
+def test_frames_are_whole_locked_and_numbered(source: FrameSource) -> None:
+    with source:
+        frames = everything(source)
+    assert [frame.index for frame in frames] == list(range(FRAMES))
+    for frame in frames:
+        assert frame.source_id == source.source_id
+        assert frame.image.dtype == np.uint8
+        assert frame.image.ndim == 3
+        assert frame.image.shape[2] == 3
+        assert not frame.image.flags.writeable
+    times = [frame.captured_ns for frame in frames]
+    assert times == sorted(times)
+
+
+def test_a_frame_outlives_the_next_read(source: FrameSource) -> None:
+    with source:
+        first = source.read(1.0)
+        assert first is not None
+        kept = first.image.copy()
+        everything(source)
+    assert np.array_equal(first.image, kept)
+
+
+def test_the_end_stays_the_end(source: FrameSource) -> None:
+    with source:
+        everything(source)
+        assert source.read(1.0) is None
+        assert source.read(0.0) is None
+
+
+def test_opening_again_starts_again(source: FrameSource) -> None:
+    with source:
+        first = everything(source)
+    with source:
+        again = everything(source)
+    assert [frame.index for frame in again] == [frame.index for frame in first]
+    assert all(np.array_equal(one.image, other.image) for one, other in zip(first, again, strict=True))
