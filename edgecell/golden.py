@@ -12,6 +12,7 @@ A golden cell's two best logits are further apart than two tolerances, so an eng
 """
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from edgecell.preprocess import to_batch
 from edgecell.protocols import Engine
 
 GOLDEN = "golden.npz"
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
 _LEAST_TOLERANCE = 0.02  # of the answers' standard deviation: what half precision and summation order may change
 _FIX = "do not use this engine with this bundle; choose another one, or copy the bundle again and prepare it anew"
 
@@ -71,12 +73,12 @@ def replay(bundle: Bundle, engine: Engine, encoding: Encoding) -> GoldenReport:
 def read_golden(path: Path, encoding: Encoding) -> Expected:
     """The golden cells of one encoding. Raises BundleCorrupt."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: np.asarray(stored[name]) for name in stored.files}
         outputs = {name: arrays[f"{encoding}/{name}"] for name in _names(arrays, encoding)}
         tolerance = {name: float(arrays[f"{encoding}/{name}/tolerance"]) for name in outputs}
         crops = arrays["crops"]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise BundleCorrupt(f"{path} cannot be used: {error}", fix="copy the bundle again") from error
     if not outputs or not len(crops):
         raise BundleCorrupt(f"{path} has no golden cells for {encoding}", fix="build the bundle again with the workshop")
