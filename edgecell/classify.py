@@ -39,7 +39,7 @@ class Classifier:
         rows = iter(self.probabilities([self._cut(each) for each in known]))
         return [self._decide(each.cell, next(rows)) if each.pixel_um else _unscaled(each.cell) for each in sightings]
 
-    def probabilities(self, crops: Sequence[Crop]) -> NDArray[np.float32]:
+    def probabilities(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Crops uint8 (S, S, 3) of the manifest's size -> (N, K) float32, calibrated, summing to 1. Raises InferenceError.
 
         Calls of the engine hold at most the manifest's largest batch.
@@ -62,7 +62,7 @@ class Classifier:
         spec = self._manifest.preprocess
         return cut(seen.image, seen.cell.centre_px, seen.pixel_um or spec.pixel_um, spec.crop_um, spec.size_px)
 
-    def _logits(self, crops: Sequence[Crop]) -> NDArray[np.float32]:
+    def _logits(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32]:
         logits = self._engine.infer(to_batch(crops, self._manifest.preprocess))[LOGITS]
         if logits.shape != (len(crops), len(self._names)) or not np.isfinite(logits).all():
             what = (

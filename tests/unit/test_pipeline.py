@@ -1,0 +1,198 @@
+"""detect and classify: who is labelled by whom, in what order, and what the reports say."""
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tiny_bundle import CLASSES, make_tiny_bundle
+from typing_extensions import Self
+
+from edgecell.classify import Classifier
+from edgecell.engines.onnxrt import OnnxRuntimeEngine
+from edgecell.gate import EMPTY, Limits
+from edgecell.messages import Cell, Detected, Exclusion, Frame, FrameReport, Segmentation
+from edgecell.pipeline import classify, detect
+from edgecell.protocols import Probe
+
+Now = Callable[[], int]
+
+
+class Listed:
+    """A stand-in segmenter that finds the cells it was told, in every frame."""
+
+    kinds: tuple[str, ...] = ("nucleated", "red_blood_cell")
+
+    def __init__(self, cells: list[tuple[str, float, Exclusion | None]], pixel_um: float | None = 0.5) -> None:
+        self._cells, self._pixel_um = cells, pixel_um
+        self.frames: list[int] = []
+
+    def segment(self, frame: Frame) -> Segmentation:
+        self.frames.append(frame.index)
+        return Segmentation(
+            cells=tuple(made(frame.index, at, *each) for at, each in enumerate(self._cells)),
+            pixel_um=self._pixel_um,
+            pixel_um_source="settings" if self._pixel_um else "unknown",
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+    @classmethod
+    def probe(cls) -> Probe:
+        return Probe(usable=True, version="0")
+
+
+class Counted(Classifier):
+    """The real classifier, with the sizes of the requests that came to it."""
+
+    sizes: list[int]
+
+    def probabilities(self, crops: object) -> NDArray[np.float32]:
+        assert isinstance(crops, list)
+        self.sizes.append(len(crops))
+        return super().probabilities(crops)
+
+
+def made(frame_index: int, index: int, kind: str, x: float, excluded: Exclusion | None) -> Cell:
+    left = int(x) - 8
+    return Cell(
+        frame_index=frame_index,
+        cell_index=10 + index,
+        kind=kind,
+        box_px=(left, 42, left + 16, 58),
+        centre_px=(x, 50),
+        mask=np.ones((16, 16), dtype=np.uint8),
+        excluded=excluded,
+    )
+
+
+def frame(index: int, *, empty: bool = False) -> Frame:
+    """Discs of many colours at x = 50, 100, ... 250, y = 50."""
+    image = np.full((100, 300, 3), 230, dtype=np.uint8)
+    rng = np.random.default_rng(index)
+    for x in range(50, 300, 50):
+        cv2.circle(image, (x, 50), int(rng.integers(6, 15)), rng.integers(20, 200, 3).tolist(), -1)
+    if empty:
+        image[:] = 230
+    image.flags.writeable = False
+    return Frame(source_id="test", index=index, captured_ns=1000 + index, image=image, label=f"{index}.png")
+
+
+def clock(step_ns: int = 5000) -> Now:
+    """Each look at it is one step later."""
+    ticks = iter(range(0, 10**9, step_ns))
+    return lambda: next(ticks)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counted]:
+    tiny = make_tiny_bundle(tmp_path_factory.mktemp("pipeline"))
+    with OnnxRuntimeEngine(tiny.file("u8s8.onnx"), manifest=tiny.manifest) as engine:
+        counted = Counted(engine, tiny)
+        counted.sizes = []
+        yield counted
+
+
+MIXED: list[tuple[str, float, Exclusion | None]] = [
+    ("red_blood_cell", 50, None),
+    ("nucleated", 100, None),
+    ("nucleated", 150, "edge"),
+    ("red_blood_cell", 200, "duplicate"),
+    ("nucleated", 250, None),
+]
+
+
+def seen(count: int, segmenter: Listed) -> list[Detected]:
+    return [detect(frame(at), segmenter, Limits(), clock()) for at in range(count)]
+
+
+def labels(reports: list[FrameReport]) -> list[list[tuple[int, str, bool]]]:
+    return [[(each.cell_index, each.label, each.decided) for each in report.classifications] for report in reports]
+
+
+def test_an_accepted_frame_is_segmented_and_timed() -> None:
+    found = detect(frame(3), Listed(MIXED), Limits(), clock())
+    assert found.verdict.accepted
+    assert found.segmentation is not None
+    assert len(found.segmentation.cells) == 5
+    assert found.stage_us == {"gate": 5.0, "segment": 5.0}
+
+
+def test_a_refused_frame_never_reaches_the_segmenter() -> None:
+    segmenter = Listed(MIXED)
+    found = detect(frame(3, empty=True), segmenter, Limits(), clock())
+    assert found.segmentation is None
+    assert segmenter.frames == []
+    assert found.stage_us == {"gate": 5.0}
+
+
+def test_every_cell_that_counts_has_one_label_in_order(classifier: Counted) -> None:
+    [report] = classify(seen(1, Listed(MIXED)), {"nucleated": classifier}, clock())
+    assert [each.cell_index for each in report.cells] == [10, 11, 12, 13, 14]
+    assert [each.cell_index for each in report.classifications] == [10, 11, 14]
+    red, *white = report.classifications
+    assert (red.label, red.confidence, red.decided) == ("red_blood_cell", None, True)
+    assert {each.label for each in white} <= set(CLASSES)
+    assert all(each.probabilities is not None for each in white)
+
+
+def test_cells_of_several_frames_share_one_batch(classifier: Counted) -> None:
+    classifier.sizes.clear()
+    reports = classify(seen(4, Listed(MIXED)), {"nucleated": classifier}, clock())
+    assert classifier.sizes == [8]
+    assert [report.frame_index for report in reports] == [0, 1, 2, 3]
+
+
+def test_one_classifier_for_two_kinds_is_called_once(classifier: Counted) -> None:
+    classifier.sizes.clear()
+    classify(seen(2, Listed(MIXED)), {"nucleated": classifier, "red_blood_cell": classifier}, clock())
+    assert classifier.sizes == [6]
+
+
+def test_labels_do_not_depend_on_how_frames_are_batched(classifier: Counted) -> None:
+    detected = seen(6, Listed(MIXED))
+    by_kind = {"nucleated": classifier}
+    together = labels(classify(detected, by_kind, clock()))
+    alone = labels([report for each in detected for report in classify([each], by_kind, clock())])
+    pairs = labels([report for at in (0, 2, 4) for report in classify(detected[at : at + 2], by_kind, clock())])
+    assert together == alone == pairs
+    assert len({label for row in together for _, label, _ in row}) > 2
+
+
+def test_a_report_carries_the_frame(classifier: Counted) -> None:
+    [report] = classify(seen(1, Listed(MIXED)), {"nucleated": classifier}, clock())
+    assert (report.frame_index, report.captured_ns, report.label) == (0, 1000, "0.png")
+    assert (report.pixel_um, report.pixel_um_source) == (0.5, "settings")
+
+
+def test_a_refused_frame_is_reported_with_its_reason_and_no_cells(classifier: Counted) -> None:
+    refused = detect(frame(1, empty=True), Listed(MIXED), Limits(), clock())
+    accepted = detect(frame(0), Listed(MIXED), Limits(), clock())
+    reports = classify([accepted, refused, accepted], {"nucleated": classifier}, clock())
+    assert [report.verdict.reason for report in reports] == ["", EMPTY, ""]
+    assert (reports[1].cells, reports[1].classifications) == ((), ())
+    assert reports[1].pixel_um_source == "unknown"
+    assert "classify" not in reports[1].stage_us
+    assert reports[0].stage_us == {"gate": 5.0, "segment": 5.0, "classify": 2.5}
+
+
+def test_without_a_scale_nucleated_cells_stay_undecided(classifier: Counted) -> None:
+    classifier.sizes.clear()
+    [report] = classify(seen(1, Listed(MIXED, pixel_um=None)), {"nucleated": classifier}, clock())
+    assert [(each.label, each.decided) for each in report.classifications] == [
+        ("red_blood_cell", True),
+        ("nucleated", False),
+        ("nucleated", False),
+    ]
+    assert classifier.sizes == [0]
+
+
+def test_no_frames_make_no_reports(classifier: Counted) -> None:
+    assert classify([], {"nucleated": classifier}, clock()) == []
