@@ -1,4 +1,4 @@
-"""Which cell trains, which one chooses, which one is scored: a committed file of names, made once, before the first training."""
+"""Which cell trains, which chooses, which is scored: a committed file of names, made once, before the first training."""
 
 import hashlib
 from collections import defaultdict
@@ -52,8 +52,9 @@ def load(file: str) -> dict[str, Part]:
     if not path.is_file():
         raise SettingsError(f"no split file {path}", fix="make it once with `python -m calibration split`, and commit it")
     for number, line in enumerate(path.read_text().splitlines(), 1):
-        part, _, name = line.partition("\t")
-        if part not in SHARES or not name or name in parts:
+        word, _, name = line.partition("\t")
+        part = next((part for part in SHARES if part == word), None)
+        if part is None or not name or name in parts:
             raise SettingsError(f"{path}, line {number}: {line!r}", fix="one `train|val|test<TAB>name` a line, no name twice")
         parts[name] = part
     return parts

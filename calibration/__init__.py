@@ -1,0 +1,1 @@
+"""The workshop: datasets -> train -> export -> quantize -> evaluate -> bundle. Runs on a workstation, never on the device."""

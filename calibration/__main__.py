@@ -1,0 +1,128 @@
+"""`python -m calibration`: the workshop's commands."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+import cv2
+import msgspec
+from rich.console import Console
+from rich.logging import RichHandler
+
+from calibration import recipe as recipes
+from calibration import split as splits
+from calibration.card import SPLIT_NOTE
+from calibration.datasets import TABLE
+from edgecell import plugins
+from edgecell.bundle import LOGITS, SHIPPED, Encoding, open_bundle
+from edgecell.errors import EdgecellError
+
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+OUT = click.Path(path_type=Path)
+
+
+@click.group(help=__doc__, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def cli() -> None:
+    # One OpenCV thread: the loader forks, and a fork inherits OpenCV's thread pool without its threads.
+    cv2.setNumThreads(1)
+    handler = RichHandler(console=Console(stderr=True), show_path=False)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+
+
+@cli.command()
+@click.argument("recipe", type=FILE)
+@click.option("--data", required=True, type=FOLDER, help="Folder that holds the recipe's datasets.")
+@click.option("--out", type=OUT, help="Bundle folder to write. Default: edgecell/bundles/NAME, which ships in the wheel.")
+@click.option("--work", type=OUT, default=Path("out/workshop"), show_default=True, help="Folder for windows and checkpoints.")
+@click.option("--weights", type=FILE, help="Bundle these trained weights (a checkpoint of --work) and train nothing.")
+def build(recipe: Path, data: Path, out: Path | None, work: Path, weights: Path | None) -> None:
+    """Train, export, quantize, evaluate and bundle, as RECIPE says.
+
+    \b
+    Example:
+      python -m calibration build calibration/recipes/pbc8.toml --data ~/datasets
+
+    Seeds are fixed by the recipe. Progress and the time to go are on stderr.
+    """
+    import torch
+
+    from calibration import bundling, cells, train
+
+    how, sha256 = recipes.load(recipe)
+    chosen = cells.training(how, data, work)
+    if weights is None:
+        work.mkdir(parents=True, exist_ok=True)
+        watched = {each.dataset: cells.scored(how.preprocess, how.class_names, each, "val", data) for each in how.data}
+        model = train.train(how, chosen, watched, work / f"{how.name}.pt")
+    else:
+        model = train.network(how)
+        model.load_state_dict(torch.load(weights, weights_only=True))
+    made = bundling.bundle(how, sha256, model, chosen, data, out or SHIPPED / how.name)
+    click.echo(made.path)
+
+
+@cli.command()
+@click.argument("dataset", type=click.Choice(sorted(TABLE)))
+@click.option("--data", required=True, type=FOLDER, help="Folder that holds the dataset.")
+@click.option("--seed", required=True, type=int, help="Decides which cell goes where.")
+def split(dataset: str, data: Path, seed: int) -> None:
+    """Make calibration/splits/DATASET.tsv: once, before the first training, and commit it.
+
+    By image, pixel-identical files on the same side, 70 % train, 12 % val, 18 % test.
+    """
+    path = splits.FOLDER / f"{dataset}.tsv"
+    parts = splits.make(plugins.load("dataset", TABLE, dataset)().read(data), seed)
+    splits.save(parts, path)
+    click.echo(f"{path}: {len(parts)} names")
+
+
+@cli.command()
+@click.option("--bundle", default="pbc8", show_default=True, help="A shipped bundle's name, or the folder of one.")
+@click.option("--data", required=True, type=FOLDER, help="Folder that holds the dataset.")
+@click.option("--dataset", default="pbc", show_default=True, type=click.Choice(sorted(TABLE)))
+@click.option("--split", "file", help="File of calibration/splits. Default: DATASET.tsv.")
+@click.option("--part", default="test", show_default=True, type=click.Choice(list(splits.SHARES)))
+@click.option("--encoding", default="u8s8", show_default=True, type=click.Choice(["u8s8", "s8s8", "float"]))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def evaluate(
+    bundle: str, data: Path, dataset: str, file: str | None, part: splits.Part, encoding: Encoding, as_json: bool
+) -> None:
+    """Score a bundle on one part of a labelled dataset.
+
+    \b
+    Example:
+      python -m calibration evaluate --bundle pbc8 --data ~/datasets --dataset pbc --encoding float
+    """
+    from calibration import cells
+    from calibration.evaluate import run, score
+
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    chosen = recipes.Data(dataset=dataset, split=file or f"{dataset}.tsv")
+    taken = cells.scored(manifest.preprocess, opened.class_names, chosen, part, data)
+    logits = run(opened.path, encoding, taken.crops, manifest.preprocess)[LOGITS]
+    found = score(logits, taken.truth, manifest.confidence, opened.class_names)
+    if as_json:
+        click.echo(
+            msgspec.json.encode({"bundle": bundle, "dataset": dataset, "part": part, "encoding": encoding, **found.summary()})
+        )
+        return
+    click.echo(
+        f"{manifest.name} {manifest.version}, {encoding}, on {dataset} {part}. {SPLIT_NOTE}"
+    )
+    click.echo(str(found))
+
+
+def main() -> None:
+    """Runs a command; an error is one line on stderr and its exit code."""
+    try:
+        cli()
+    except EdgecellError as error:
+        click.echo(f"calibration: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

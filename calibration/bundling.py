@@ -1,0 +1,197 @@
+"""A trained network -> a bundle folder: encodings, threshold, figures, golden cells, card, manifest."""
+
+import logging
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from torch import nn
+
+from calibration import golden_cells
+from calibration.augment import BASE_PX, BASE_UM
+from calibration.card import card
+from calibration.cells import TrainingCells, scored
+from calibration.confidence import softmax, temperature, threshold
+from calibration.datasets import TABLE
+from calibration.evaluate import agreement, run, score
+from calibration.export import FEATURES, INPUT, export
+from calibration.metrics import Figures
+from calibration.quantize import Quantized, quantize
+from calibration.recipe import Recipe
+from edgecell import plugins
+from edgecell.bundle import (
+    LOGITS,
+    Bundle,
+    Confidence,
+    Dataset,
+    Encoding,
+    InputSpec,
+    Manifest,
+    Metric,
+    OutputSpec,
+    Provenance,
+    Quantization,
+    write_manifest,
+)
+from edgecell.errors import SettingsError
+from edgecell.golden import GOLDEN, write_golden
+from edgecell.preprocess import cut, to_batch
+
+LOG = logging.getLogger("edgecell.calibration")
+ENCODINGS: tuple[Encoding, ...] = ("u8s8", "s8s8")
+
+
+def bundle(recipe: Recipe, recipe_sha256: str, model: nn.Module, cells: TrainingCells, root: Path, folder: Path) -> Bundle:
+    """Make the bundle in `folder` and open it. Raises SettingsError when it is larger than the recipe allows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    export(model, recipe, folder / "float.onnx")
+    halve(folder / "float.onnx", folder / "fp16.onnx")
+    quantized = quantize(folder / "float.onnx", calibration_batches(recipe, cells), folder)
+    confidence = choose(recipe, root, folder)
+    tested, metrics = test(recipe, confidence, root, folder)
+    write_goldens(recipe, folder)
+    datasets = [_dataset(data.dataset) for data in recipe.data]
+    (folder / "CARD.md").write_text(card(recipe, tested, confidence, datasets))
+    made = write_manifest(folder, _manifest(recipe, recipe_sha256, confidence, quantized, metrics, datasets))
+    size_mb = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    if size_mb > recipe.acceptance.max_size_mb:
+        raise SettingsError(
+            f"bundle {folder} is {size_mb:.2f} MB, {recipe.acceptance.max_size_mb} allowed", fix="narrow the network"
+        )
+    LOG.info("bundle %s: %.2f MB", folder, size_mb)
+    return made
+
+
+def halve(float_onnx: Path, path: Path) -> None:
+    """fp16.onnx for strongly typed TensorRT: half precision inside, float32 inputs and outputs."""
+    onnx.save(convert_float_to_float16(onnx.load(float_onnx), keep_io_types=True), path)
+
+
+def calibration_batches(recipe: Recipe, cells: TrainingCells) -> Iterator[NDArray[np.float32]]:
+    """Plain crops of training cells drawn with the recipe's seed: what the device sees, without augmentation."""
+    spec = recipe.preprocess
+    rng = np.random.default_rng(recipe.training.seed)
+    count = min(recipe.acceptance.calibration_cells, len(cells.names))
+    chosen = rng.choice(len(cells.names), count, replace=False)
+    middle = cells.windows.shape[1] / 2
+    for at in range(0, count, 64):
+        windows = (cells.windows[number] for number in chosen[at : at + 64])
+        crops = [cut(window, (middle, middle), BASE_UM / BASE_PX, spec.crop_um, spec.size_px) for window in windows]
+        yield to_batch(crops, spec)
+
+
+def choose(recipe: Recipe, root: Path, folder: Path) -> Confidence:
+    """Temperature and threshold on the validation cells of all datasets with one label, with the INT8 model that will run."""
+    parts = [scored(recipe.preprocess, recipe.class_names, data, "val", root) for data in recipe.data]
+    crops, truth = np.concatenate([part.crops for part in parts]), np.concatenate([part.truth for part in parts])
+    known = truth >= 0
+    logits = run(folder, "u8s8", crops[known], recipe.preprocess)[LOGITS]
+    t = temperature(logits, truth[known])
+    probabilities = softmax(logits, t)
+    right = probabilities.argmax(axis=1) == truth[known]
+    limit = threshold(probabilities.max(axis=1), right, recipe.acceptance.error_of_decided)
+    LOG.info("temperature %.4f, unsure below %.4f, from %d validation cells", t, limit, known.sum())
+    return Confidence(temperature=t, unsure_below=limit)
+
+
+def test(recipe: Recipe, confidence: Confidence, root: Path, folder: Path) -> tuple[dict[str, Figures], dict[str, Metric]]:
+    """Figures of the INT8 model on the test split of every dataset that has one, and beside them the float model's accuracy."""
+    tested: dict[str, Figures] = {}
+    metrics: dict[str, Metric] = {}
+    for data in recipe.data:
+        cells = scored(recipe.preprocess, recipe.class_names, data, "test", root)
+        if not len(cells.names):
+            continue
+        int8, floating, simulated = (
+            run(folder, encoding, cells.crops, recipe.preprocess) for encoding in ("u8s8", "float", "s8s8")
+        )
+        figures = score(int8[LOGITS], cells.truth, confidence, recipe.class_names)
+        tested[f"{data.dataset}, test split, INT8"] = figures
+        metrics |= _metrics(data.dataset, figures)
+        metrics[f"{data.dataset}.accuracy_fp32"] = score(
+            floating[LOGITS], cells.truth, confidence, recipe.class_names
+        ).accuracy.value
+        metrics[f"{data.dataset}.agreement_u8s8_s8s8"] = agreement(int8, simulated)
+        LOG.info("%s test: INT8 %s, FP32 %.4f", data.dataset, figures.accuracy, metrics[f"{data.dataset}.accuracy_fp32"])
+    return tested, metrics
+
+
+def _metrics(name: str, figures: Figures) -> dict[str, Metric]:
+    low, high = figures.accuracy.interval
+    values = {
+        "cells": float(figures.accuracy.n),
+        "accuracy": figures.accuracy.value,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "decided": figures.decided.value,
+        "accuracy_of_decided": figures.right_of_decided.value,
+        "decided_and_wrong": figures.wrong.value,
+    }
+    return {f"{name}.{key}": value for key, value in values.items()}
+
+
+def write_goldens(recipe: Recipe, folder: Path) -> None:
+    """golden.npz: the answers of the float model and of both encodings to phantom crops."""
+    crops = golden_cells.draw(recipe.preprocess)
+    reference = run(folder, "float", crops, recipe.preprocess)
+    kept = write_golden(
+        folder / GOLDEN, crops, reference, {encoding: run(folder, encoding, crops, recipe.preprocess) for encoding in ENCODINGS}
+    )
+    LOG.info("%d golden cells", kept)
+
+
+def _dataset(name: str) -> Dataset:
+    adapter = plugins.load("dataset", TABLE, name)
+    return Dataset(name=name, licence=adapter.licence, source=adapter.citation)
+
+
+def commit() -> str:
+    """The commit that the workshop runs from, with `-modified` where the tree differs from it."""
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=40", "--dirty=-modified", "--exclude=*"],  # noqa: S607
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or "unknown"
+
+
+def _manifest(
+    recipe: Recipe,
+    recipe_sha256: str,
+    confidence: Confidence,
+    quantized: Quantized,
+    metrics: dict[str, Metric],
+    datasets: list[Dataset],
+) -> Manifest:
+    spec, width = recipe.preprocess, recipe.network.widths[-1]
+    return Manifest(
+        name=recipe.name,
+        version=recipe.version,
+        task="classify",
+        specimen=recipe.specimen,
+        classes=recipe.classes,
+        input=InputSpec(name=INPUT, shape=(3, spec.size_px, spec.size_px)),
+        preprocess=spec,
+        outputs=(OutputSpec(name=LOGITS, shape=(len(recipe.classes),)), OutputSpec(name=FEATURES, shape=(width,))),
+        confidence=confidence,
+        quantization=Quantization(
+            method="static Q/DQ, minimum to maximum, per channel",
+            calibration_cells=quantized.calibration_cells,
+            kept_float=quantized.kept_float,
+        ),
+        files={},
+        metrics=metrics,
+        provenance=Provenance(
+            datasets=tuple(datasets),
+            split=", ".join(f"calibration/splits/{data.split}" for data in recipe.data),
+            recipe_sha256=recipe_sha256,
+            commit=commit(),
+            seed=recipe.training.seed,
+        ),
+    )

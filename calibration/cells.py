@@ -1,0 +1,110 @@
+"""The cells of a recipe in memory: windows with masks for training, exact crops for ranges, choices and figures."""
+
+import hashlib
+import multiprocessing
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import split
+from calibration.augment import BASE_PX, BASE_UM, base_window
+from calibration.datasets import TABLE
+from calibration.recipe import Data, Recipe
+from calibration.sample import Sample
+from edgecell import plugins
+from edgecell.errors import SettingsError
+from edgecell.preprocess import Preprocess, cut
+from edgecell.segmenters.stain import centre_mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cells:
+    """n cells. allowed: bool (n, classes), the labels that the annotation leaves open. names: `<dataset>/<sample>`."""
+
+    names: tuple[str, ...]
+    allowed: NDArray[np.bool_]
+
+    @property
+    def truth(self) -> NDArray[np.int64]:
+        """Class index of each cell, -1 where the annotation leaves several open."""
+        return np.where(self.allowed.sum(axis=1) == 1, self.allowed.argmax(axis=1), -1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainingCells(Cells):
+    """windows: uint8 (n, BASE_PX, BASE_PX, 3). masks: uint8 0/255 (n, BASE_PX, BASE_PX), all 0 where none was found."""
+
+    windows: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScoredCells(Cells):
+    """crops: uint8 (n, size_px, size_px, 3), cut as on the device."""
+
+    crops: NDArray[np.uint8]
+
+
+def samples(data: Data, part: split.Part, root: Path) -> Iterator[Sample]:
+    """The samples of one dataset that its split file puts into `part`."""
+    parts = split.load(data.split)
+    adapter = plugins.load("dataset", TABLE, data.dataset)()
+    return (sample for sample in adapter.read(root) if split.part_of(sample, parts) == part)
+
+
+def scored(spec: Preprocess, classes: Sequence[str], data: Data, part: split.Part, root: Path) -> ScoredCells:
+    """Cells of one dataset as the device would cut them."""
+    chosen = list(samples(data, part, root))
+    crops = np.empty((len(chosen), spec.size_px, spec.size_px, 3), np.uint8)
+    for number, sample in enumerate(chosen):
+        image = sample.image()
+        crops[number] = cut(image, sample.centre(image), sample.pixel_um, spec.crop_um, spec.size_px)
+    return ScoredCells(names=_names(data, chosen), allowed=_allowed(classes, chosen), crops=crops)
+
+
+def training(recipe: Recipe, root: Path, work: Path) -> TrainingCells:
+    """All training cells of the recipe. Masks take a minute or two, so they are kept in `work` for the next time."""
+    kept = [(data, list(samples(data, "train", root))) for data in recipe.data]
+    chosen = [sample for _, some in kept for sample in some]
+    if not chosen:
+        raise SettingsError(f"no training cell in {root}", fix="check the split files of the recipe against the dataset")
+    names = tuple(name for data, some in kept for name in _names(data, some))
+    windows, masks = _windows(chosen, work / f"windows-{_key(names)}")
+    return TrainingCells(names=names, allowed=_allowed(recipe.class_names, chosen), windows=windows, masks=masks)
+
+
+def _names(data: Data, chosen: Iterable[Sample]) -> tuple[str, ...]:
+    return tuple(f"{data.dataset}/{sample.name}" for sample in chosen)
+
+
+def _allowed(classes: Sequence[str], chosen: Sequence[Sample]) -> NDArray[np.bool_]:
+    return np.array([[name in sample.labels for name in classes] for sample in chosen], bool).reshape(-1, len(classes))
+
+
+def _key(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join([f"{BASE_PX} {BASE_UM}", *names]).encode()).hexdigest()[:16]
+
+
+def _windows(chosen: Sequence[Sample], stem: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    paths = stem.with_suffix(".images.npy"), stem.with_suffix(".masks.npy")
+    if not all(path.is_file() for path in paths):
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        # spawn: a fork would inherit OpenCV's thread pool without its threads, and hang
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+            pairs = list(pool.map(_window, chosen, chunksize=64))
+        np.save(paths[0], np.stack([window for window, _ in pairs]))
+        np.save(paths[1], np.stack([mask for _, mask in pairs]))
+    return np.load(paths[0], mmap_mode="r"), np.load(paths[1], mmap_mode="r")
+
+
+def _window(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    image = sample.image()
+    window = base_window(image, sample.centre(image), sample.pixel_um)
+    mask = centre_mask(window, BASE_UM / BASE_PX)
+    return window, np.zeros(window.shape[:2], np.uint8) if mask is None else mask * np.uint8(255)

@@ -1,0 +1,7 @@
+"""Datasets. A new one is one module with a `read(root, options)` and one line in TABLE."""
+
+TABLE = {
+    "pbc": "calibration.datasets.pbc:Pbc",
+    "mll_marrow": "calibration.datasets.mll_marrow:MllMarrow",
+    "txl_pbc": "calibration.datasets.txl_pbc:TxlPbc",
+}

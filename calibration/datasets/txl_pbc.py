@@ -1,0 +1,111 @@
+"""TXL-PBC: whole blood fields from four microscopes with boxes of white cells, red cells and platelets (MIT licence).
+
+What it teaches a cell classifier: what is no cell at all (red-cell clumps, background, stain debris: class `not_a_cell`),
+platelets on four microscopes, and white cells of unknown kind, which are at least no platelet and no `not_a_cell`. Only
+`train` is read.
+"""
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.fields import Boxes, Field, read_fields
+from calibration.sample import Sample
+
+WHITE, RED, PLATELET = 0, 1, 2
+LEUKOCYTES = ("basophil", "eosinophil", "immature_granulocyte", "lymphocyte", "monocyte", "neutrophil")
+RED_CELL_UM = 7.2  # typical diameter of a red cell on a smear
+WINDOW_UM = 27.0  # enough for a crop of 20 um, shifted, turned and scaled
+PBC_SIZES = ((360, 363), (363, 360), (366, 369), (369, 366))  # fields that are PBC images, perhaps of PBC's own test split
+NOT_CELLS_A_FIELD, PLATELETS_A_FIELD = 3, 2
+
+
+class TxlPbc:
+    """Adapter of the TXL-PBC dataset, as windows cut from its fields."""
+
+    licence = "MIT"
+    citation = "TXL-PBC: a freely accessible labeled peripheral blood cell dataset (Gan et al. 2024)"
+
+    def read(self, root: Path) -> Iterator[Sample]:
+        """Samples named `<field>/<kind><number>`, all from the `train` folder."""
+        [archive] = sorted(root.glob("txl_pbc*.tar"))[:1] or [root / "txl_pbc"]
+        for field in read_fields(archive, "train"):
+            yield from _windows(field)
+
+
+def square_pixels(field: Field) -> tuple[NDArray[np.uint8], Boxes, float] | None:
+    """Image and boxes with square pixels and their um per pixel, from the field's own red-cell boxes; None with under five.
+
+    Some fields were squashed to 416x416, so the two axes are measured apart.
+    """
+    height, width = field.image.shape[:2]
+    size = np.array([width, height], np.float64)
+    whole = _inside(field.boxes, size) & (field.kinds == RED)
+    if whole.sum() < 5:
+        return None
+    across, down = np.median(field.boxes[whole, 2:] - field.boxes[whole, :2], axis=0)
+    if (width, height) != (416, 416):
+        return field.image, field.boxes, RED_CELL_UM / float(np.sqrt(across * down))
+    stretch = np.maximum(1.0, np.array([down / across, across / down]))
+    wide, high = np.round(size * stretch).astype(int).tolist()
+    image = cv2.resize(field.image, (wide, high)).astype(np.uint8, copy=False)
+    return image, field.boxes * np.tile(stretch, 2), RED_CELL_UM / float(max(across, down))
+
+
+def _inside(boxes: Boxes, size: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(((boxes[:, :2] > 2) & (boxes[:, 2:] < size - 2)).all(axis=1), np.bool_)
+
+
+def _windows(field: Field) -> Iterator[Sample]:
+    square = square_pixels(field)
+    if square is None:
+        return
+    image, boxes, pixel_um = square
+    size = np.array([image.shape[1], image.shape[0]], np.float64)
+    centres, halves = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    rng = np.random.default_rng(zlib.crc32(field.name.encode()))
+    inner = _inside(boxes, size)
+    for number in np.flatnonzero(inner & (field.kinds == WHITE)):
+        if field.image.shape[:2] not in PBC_SIZES:
+            yield _sample(f"{field.name}/white{number}", LEUKOCYTES, image, centres[number], pixel_um)
+    platelets = np.flatnonzero(inner & (field.kinds == PLATELET))
+    for number in rng.permutation(platelets)[:PLATELETS_A_FIELD]:
+        yield _sample(f"{field.name}/platelet{number}", ("platelet",), image, centres[number], pixel_um)
+    for place, centre in enumerate(_empty_places(rng, field.kinds, centres, halves, size, 1.5 / pixel_um)):
+        yield _sample(f"{field.name}/not_a_cell{place}", ("not_a_cell",), image, centre, pixel_um)
+
+
+def _empty_places(
+    rng: np.random.Generator,
+    kinds: NDArray[np.int64],
+    centres: NDArray[np.float64],
+    halves: NDArray[np.float64],
+    size: NDArray[np.float64],
+    margin_px: float,
+) -> list[NDArray[np.float64]]:
+    """Places whose middle lies in no white cell and no platelet: one of them on a red cell, the others anywhere."""
+    reds = rng.permutation(centres[kinds == RED])[:1]
+    anywhere = rng.uniform(0.1, 0.9, (NOT_CELLS_A_FIELD * 2, 2)) * size
+    taken = kinds != RED
+    free = [
+        place
+        for place in np.concatenate([reds, anywhere])
+        if not (np.abs(place - centres[taken]) < halves[taken] + margin_px).all(axis=1).any()
+    ]
+    return free[:NOT_CELLS_A_FIELD]
+
+
+def _sample(
+    name: str, labels: tuple[str, ...], image: NDArray[np.uint8], centre: NDArray[np.float64], pixel_um: float
+) -> Sample:
+    """A window of WINDOW_UM, so that the field itself can go."""
+    side = round(WINDOW_UM / pixel_um)
+    x0, y0 = np.clip(np.round(centre - side / 2), 0, None).astype(int)
+    window = np.ascontiguousarray(image[y0 : y0 + side, x0 : x0 + side])
+    return Sample(
+        name=name, labels=labels, content=window, pixel_um=pixel_um, centre_px=(float(centre[0] - x0), float(centre[1] - y0))
+    )

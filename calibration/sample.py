@@ -1,0 +1,42 @@
+"""One labelled cell, as every dataset adapter hands it out."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sample:
+    """A cell in an image.
+
+    name: unique within the dataset, and what the split files list.
+    labels: the class names that the annotation allows; one for a plain label, several where it only narrows them down.
+    content: the image file, or the image itself as uint8 (H, W, 3) RGB where it was cut from a field.
+    centre_px: (x, y), None for the middle of the image. pixel_um: micrometres per pixel.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    content: bytes | NDArray[np.uint8]
+    pixel_um: float
+    centre_px: tuple[float, float] | None = None
+
+    def image(self) -> NDArray[np.uint8]:
+        """uint8 (H, W, 3) RGB."""
+        return decode(self.content, self.name) if isinstance(self.content, bytes) else self.content
+
+    def centre(self, image: NDArray[np.uint8]) -> tuple[float, float]:
+        """Where the cell is in `image`, (x, y) in pixels."""
+        return self.centre_px or (image.shape[1] / 2, image.shape[0] / 2)
+
+
+def decode(content: bytes, name: str) -> NDArray[np.uint8]:
+    """An encoded image as uint8 (H, W, 3) RGB. Raises SettingsError that names it."""
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if image is None:
+        raise SettingsError(f"{name} is not an image", fix="copy the dataset again, or remove the file")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
