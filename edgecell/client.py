@@ -66,7 +66,7 @@ class Subscriber:
             raise PublishError(f"subscriber of {self.endpoint} is not open", fix="use it in a with block")
         deadline_ns = clock.monotonic_ns() + round(timeout_s * 1e9)
         while True:
-            left_ms = max(0, deadline_ns - clock.monotonic_ns()) // 1_000_000
+            left_ms = -(min(0, clock.monotonic_ns() - deadline_ns) // 1_000_000)  # rounded up: never back before the time
             if not self._socket.poll(left_ms):
                 return None
             message = self._decode(self._socket.recv_multipart())

@@ -151,7 +151,7 @@ def topic_of(message: Message) -> str:
 
 
 def to_wire(message: Message) -> tuple[str, bytes]:
-    """Topic and payload (UTF-8 JSON, keys sorted)."""
+    """Topic and payload (UTF-8 JSON, labels sorted)."""
     return topic_of(message), _ENCODER.encode(message)
 
 

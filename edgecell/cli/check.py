@@ -1,0 +1,102 @@
+"""`edgecell check`: whether a settings file would run, found out without camera, engine or socket."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from edgecell import engines, plugins, publishers, segmenters, settings, sources
+from edgecell.bundle import open_bundle
+from edgecell.errors import EdgecellError, SettingsError
+from edgecell.settings import PartSettings, Settings, decode_options
+
+TABLES = {"source": sources.TABLE, "segmenter": segmenters.TABLE, "engine": engines.TABLE, "publisher": publishers.TABLE}
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at. warning: fine here, but not usable on this machine. error: what to put right."""
+
+    subject: str
+    ok: bool
+    detail: str
+    warning: str = ""
+    fix: str = ""
+
+
+@click.command()
+@click.argument("path", metavar="SETTINGS.toml", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print every finding as one JSON line.")
+def command(path: Path, as_json: bool) -> None:
+    """Check a settings file: keys, values, parts and their options, model bundles (every checksum), paths, endpoint.
+
+    Camera, engine and socket stay closed, so a file for another machine can be checked here; what this machine lacks for it is
+    a warning. Exit code 0 when the file is good, else that of the first error.
+
+    \b
+    Examples:
+      edgecell check bench.toml
+      edgecell check bench.toml --json
+    """
+    chosen = settings.load(path)
+    failures = []
+    for subject, look in _looks(chosen):
+        try:
+            finding = look()
+        except EdgecellError as error:
+            failures.append(error)
+            finding = Finding(subject=subject, ok=False, detail=error.what, fix=error.fix)
+        _tell(finding, as_json)
+    for also in failures[1:]:
+        click.echo(f"error: {also}", err=True)
+    if failures:
+        raise failures[0]
+    click.echo(f"{path} is good", err=as_json)
+
+
+def _looks(chosen: Settings) -> Iterator[tuple[str, Callable[[], Finding]]]:
+    for role in settings.ROLES:
+        part: PartSettings = getattr(chosen, role)
+        yield role, partial(_look_at_part, role, part)
+    for kind, name in chosen.models.items():
+        yield f"models.{kind}", partial(_look_at_bundle, kind, name)
+
+
+def _look_at_part(role: str, chosen: PartSettings) -> Finding:
+    """Whether the part exists, its options decode, its paths are there and what it needs is installed."""
+    part = plugins.load(role, TABLES[role], chosen.part)
+    options = decode_options(part, chosen)
+    for name in options.__struct_fields__:
+        value = getattr(options, name)
+        if isinstance(value, Path) and not value.exists():
+            raise SettingsError(f"{chosen.where}: {name} {value} does not exist", fix="correct the path, or make it")
+    if role == "publisher":
+        part(options)  # looks at the form of its endpoint; nothing is opened before it is entered
+    probe = part.probe()
+    return Finding(subject=role, ok=True, detail=_one_line(chosen.part, options), warning="" if probe.usable else probe.missing)
+
+
+def _look_at_bundle(kind: str, name: str) -> Finding:
+    manifest = open_bundle(name).manifest
+    return Finding(
+        subject=f"models.{kind}",
+        ok=True,
+        detail=f"{manifest.name} {manifest.version}, {len(manifest.classes)} classes, files intact",
+    )
+
+
+def _one_line(part: str, options: Any) -> str:
+    values = ", ".join(f"{name}={getattr(options, name)}" for name in options.__struct_fields__)
+    return f"{part} ({values})" if values else part
+
+
+def _tell(finding: Finding, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.encode(finding).decode())
+        return
+    if finding.ok:
+        click.echo(f"ok  {finding.subject}: {finding.detail}")
+    if finding.warning:
+        click.echo(f"warning: {finding.subject} is not usable on this machine: {finding.warning}", err=True)

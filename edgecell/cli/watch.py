@@ -1,0 +1,239 @@
+"""`edgecell watch`: what a running device publishes, live on the terminal, as plain lines or as JSON lines."""
+
+import sys
+from types import TracebackType
+from typing import Protocol
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from typing_extensions import Self
+
+from edgecell import clock, wire
+from edgecell.client import Subscriber
+from edgecell.errors import PublishError
+from edgecell.publishers.zmq import DEFAULT_ENDPOINT
+from edgecell.wire import CountsMessage, Heartbeat, Message
+
+COUNTS = "counts/1"
+GLANCE_S = 1.0
+"""Seconds between two looks at the clock while nothing comes: how old the screen may be."""
+
+
+class View(Protocol):
+    """Where messages are shown. silent: nothing came for so many seconds; it must not look like a count of zero."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+    def show(self, message: Message, bus: Subscriber) -> None: ...
+
+    def silent(self, seconds: float, bus: Subscriber) -> None: ...
+
+
+@click.command()
+@click.argument("endpoint", default=DEFAULT_ENDPOINT)
+@click.option("--json", "as_json", is_flag=True, help="Print every message as one JSON line; schemas: edgecell schemas.")
+@click.option("--once", is_flag=True, help="Stop after the first counts; exit 7 if none come within the time-out.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0.1, 86400),
+    default=5.0,
+    show_default=True,
+    help="Seconds of silence to report.",
+)
+def command(endpoint: str, as_json: bool, once: bool, timeout_s: float) -> None:
+    """Show what a device publishes on ENDPOINT (default: tcp://127.0.0.1:5556) until Ctrl-C.
+
+    It shows frames by fate, cells by class, the differential with its intervals, what was unsure or left out, and messages that
+    were lost on the way. Silence is reported as silence, never as zero cells. The device may be started later.
+
+    \b
+    Examples:
+      edgecell watch
+      edgecell watch ipc:///tmp/edgecell.sock
+      edgecell watch --once --json | python -m json.tool
+      ssh -L 5556:127.0.0.1:5556 bench-3     (then, here: edgecell watch)
+    """
+    try:
+        with Subscriber(endpoint, [COUNTS] if once else wire.TYPES) as bus, _view(as_json) as view:
+            _follow(bus, view, once, timeout_s)
+    except KeyboardInterrupt:
+        return
+
+
+def _view(as_json: bool) -> View:
+    if as_json:
+        return JsonLines()
+    return Screen() if sys.stdout.isatty() else PlainLines()
+
+
+def _follow(bus: Subscriber, view: View, once: bool, timeout_s: float) -> None:
+    heard_ns = told_ns = clock.monotonic_ns()
+    while True:
+        message = bus.receive(min(timeout_s, GLANCE_S))
+        now_ns = clock.monotonic_ns()
+        if message is not None:
+            heard_ns = told_ns = now_ns
+            view.show(message, bus)
+            if once:
+                return
+        elif now_ns - told_ns >= timeout_s * 1e9:
+            if once:
+                raise PublishError(
+                    f"no counts from {bus.endpoint} within {timeout_s:g} s",
+                    fix="check that edgecell run is publishing there, or wait longer: --timeout",
+                )
+            told_ns = now_ns
+            view.silent((now_ns - heard_ns) / 1e9, bus)
+
+
+class JsonLines:
+    """Messages as they are on the wire, one a line, on stdout; the rest on stderr."""
+
+    def __init__(self) -> None:
+        self._told = (0, 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def show(self, message: Message, bus: Subscriber) -> None:
+        click.echo(wire.to_wire(message)[1].decode())
+        self._trouble(bus)
+
+    def silent(self, seconds: float, bus: Subscriber) -> None:
+        click.echo(f"nothing received for {seconds:.1f} s from {bus.endpoint}", err=True)
+        self._trouble(bus)
+
+    def _trouble(self, bus: Subscriber) -> None:
+        """Say once what was lost or could not be read."""
+        if self._told != (bus.gaps, bus.unreadable):
+            self._told = bus.gaps, bus.unreadable
+            problem = f" ({printable(bus.last_problem)})" if bus.unreadable else ""
+            click.echo(f"messages lost: {bus.gaps}, unreadable: {bus.unreadable}{problem}", err=True)
+
+
+class PlainLines(JsonLines):
+    """One line for each counts message and for each change of state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._state = self._notice = ""
+
+    def show(self, message: Message, bus: Subscriber) -> None:
+        if message.notice != self._notice:
+            self._notice = message.notice
+            click.echo(printable(message.notice))
+        if isinstance(message, CountsMessage):
+            click.echo(line(message))
+        elif message.state != self._state:
+            self._state = message.state
+            click.echo(f"{printable(message.device_id)} is {message.state}. {printable(message.reason)}".rstrip())
+        self._trouble(bus)
+
+
+class Screen:
+    """The latest state of everything, drawn again with each message."""
+
+    def __init__(self) -> None:
+        self._live = Live(Text("waiting for the first message"), console=Console(), auto_refresh=False)
+        self._counts: CountsMessage | None = None
+        self._heartbeat: Heartbeat | None = None
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._live.stop()
+
+    def show(self, message: Message, bus: Subscriber) -> None:
+        if isinstance(message, CountsMessage):
+            self._counts = message
+        else:
+            self._heartbeat = message
+        self._draw(bus, Text())
+
+    def silent(self, seconds: float, bus: Subscriber) -> None:
+        self._draw(bus, Text(f"nothing received for {seconds:.1f} s from {bus.endpoint}", style="bold red"))
+
+    def _draw(self, bus: Subscriber, trouble: Text) -> None:
+        if bus.gaps or bus.unreadable:
+            trouble.append(f"\nmessages lost: {bus.gaps}, unreadable: {bus.unreadable}", style="yellow")
+        beat = self._heartbeat
+        state = Text(f"{printable(beat.device_id)} is {beat.state}. {printable(beat.reason)}" if beat else "no heartbeat yet")
+        body = picture(self._counts) if self._counts else Text("no counts yet")
+        self._live.update(Group(state, body, trouble), refresh=True)
+
+
+def picture(message: CountsMessage) -> Group:
+    """A counts message for a terminal: who, frames by fate, cells by label with the differential, what was left out, notice."""
+    head = f"{message.device_id}  sample {message.sample_id}  run {message.run_id}  message {message.sequence}"
+    return Group(
+        Text(printable(head), style="bold"),
+        Text("" if message.valid else f"NOT VALID: {printable(message.invalid_reason)}", style="bold red"),
+        Text(_fates(message)),
+        _cells(message),
+        Text(_left_out(message)),
+        Text(printable(message.notice), style="italic"),
+    )
+
+
+def line(message: CountsMessage) -> str:
+    """A counts message in one line."""
+    rows = {row.label: row for row in message.differential.rows}
+    cells = [
+        f"{label} {count}" + (f" ({row.percent:.1f} %, {row.low:.1f}-{row.high:.1f})" if (row := rows.get(label)) else "")
+        for label, count in sorted(message.cumulative.items())
+    ]
+    validity = "" if message.valid else f" | NOT VALID: {message.invalid_reason}"
+    parts = [
+        f"#{message.sequence} {message.device_id} {message.sample_id}{validity}",
+        _fates(message),
+        ", ".join(cells) or "no cell yet",
+    ]
+    return printable(" | ".join([*parts, _left_out(message)]))
+
+
+def printable(text: str) -> str:
+    """Text from the bus without what could steer a terminal."""
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def _fates(message: CountsMessage) -> str:
+    frames = message.frames
+    latency = f", latency {message.latency_ms.p50:.0f} ms" if message.latency_ms else ""
+    return (
+        f"{frames.captured} frames: {frames.processed} processed, {frames.dropped} dropped, {frames.gated} gated, "
+        f"{frames.failed} failed, {frames.in_flight} in flight{latency}"
+    )
+
+
+def _cells(message: CountsMessage) -> Table:
+    share = message.differential
+    table = Table("label", title=f"{message.cells_total} cells, differential of {share.n}", title_justify="left")
+    for name in ("cells", "window", "%", f"{100 * share.confidence:.0f} % interval"):
+        table.add_column(name, justify="right")
+    rows = {row.label: row for row in share.rows}
+    for label in [*rows, *sorted(message.cumulative.keys() - rows)]:
+        row = rows.get(label)
+        percent = (f"{row.percent:.1f}", f"{row.low:.1f} - {row.high:.1f}") if row else ("", "")
+        count, window = message.cumulative.get(label, 0), message.counts.get(label, 0)
+        table.add_row(Text(printable(label)), str(count), f"{window:+d}" if window else "", *percent)
+    return table
+
+
+def _left_out(message: CountsMessage) -> str:
+    excluded = ", ".join(f"{count} {reason}" for reason, count in sorted(message.excluded.items()))
+    ratio = message.differential.erythroblasts_per_100
+    nucleated = f" | erythroblasts per 100: {ratio:.1f}" if ratio is not None else ""
+    return f"unsure {message.unsure} | excluded {excluded or 0}{nucleated}"
