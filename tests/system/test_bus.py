@@ -150,7 +150,7 @@ def test_the_last_messages_leave_before_it_closes() -> None:
             joined(publisher, subscriber)
             send(publisher, *(counts_message(number, invalid_reason="x" * 20_000) for number in range(1, 201)))
             publisher.__exit__(None, None, None)
-            received = []
+            received: list[int] = []
             while len(received) < 200 and (message := subscriber.receive(1)):
                 received.append(message.sequence)
         assert received == list(range(1, 201))
