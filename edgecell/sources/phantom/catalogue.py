@@ -29,7 +29,7 @@ INDIVIDUALS: Final = {"red_blood_cell": 72, "platelet": 24}
 INDIVIDUALS_NUCLEATED: Final = 16
 # (elongation sd, low waves, spikes): how far the outline is from a circle.
 _SHAPES: Final = {
-    "red_blood_cell": (0.06, 0.012, 0.0),
+    "red_blood_cell": (0.08, 0.013, 0.0),
     "platelet": (0.10, 0.04, 0.05),
     "basophil": (0.05, 0.012, 0.014),
     "monocyte": (0.07, 0.030, 0.006),
@@ -37,6 +37,8 @@ _SHAPES: Final = {
     "lymphocyte": (0.04, 0.012, 0.012),
 }
 _ROUND: Final = (0.05, 0.012, 0.004)
+_CRENATED: Final = (0.04, 0.008, 0.020)
+CRENATED: Final = 0.06  # share of the red cells that are echinocytes, as on most smears
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,7 +80,10 @@ def _individual(label: str, seed: tuple[int, int]) -> Individual:
     mean, sd, least, most = DIAMETERS_UM[label]
     radius_um = 0.5 * float(np.clip(rng.normal(mean, sd), least, most))
     kind = label if label in (RED_BLOOD_CELL, PLATELET) else NUCLEATED
-    outline = wavy_outline(rng, radius_um, *_SHAPES.get(label, _ROUND))
+    shape = _SHAPES.get(label, _ROUND)
+    if label == RED_BLOOD_CELL and rng.random() < CRENATED:
+        shape = _CRENATED
+    outline = wavy_outline(rng, radius_um, *shape)
     return Individual(label=label, kind=kind, radius_um=radius_um, outline_um=outline, seed=seed)
 
 

@@ -32,7 +32,8 @@ def _lobes(painting: Painting, rng: np.random.Generator, count: int, lobe_um: fl
     path -= 0.4 * path.mean(axis=0)
     beaded = texture.dots(painting.side, path[ends], widths[ends])
     tips = texture.dots(painting.side, path[[7, -8]], sizes[[0, -1]])
-    return texture.step(texture.blur(np.maximum(beaded, tips), 1.6), 0.3, 0.7)
+    thread = texture.line(painting.side, path[7:-7], float(rng.uniform(0.25, 0.45)))
+    return np.maximum(texture.step(texture.blur(np.maximum(beaded, tips), 1.6), 0.3, 0.7), thread)
 
 
 def _round_nucleus(
@@ -88,8 +89,8 @@ def eosinophil(painting: Painting, rng: np.random.Generator) -> None:
         places = texture.scattered(rng, count, 1.02 * painting.radius_um)
         painting.granules(places, rng.uniform(0.14, 0.27, count), stain.density(colour), 0.7)
     lobes = int(rng.choice([2, 3], p=[0.85, 0.15]))
-    size = {2: 2.65, 3: 2.2}[lobes] * painting.radius_um / 6.9
-    shape = _lobes(painting, rng, lobes, size, 0.48, {2: 1.8, 3: 1.45}[lobes])
+    size = {2: 2.55, 3: 2.1}[lobes] * painting.radius_um / 6.9
+    shape = _lobes(painting, rng, lobes, size, 0.52, {2: 2.3, 3: 1.6}[lobes])
     _dense_nucleus(painting, rng, shape, 0.30)
 
 
@@ -160,10 +161,10 @@ def immature_granulocyte(painting: Painting, rng: np.random.Generator) -> None:
     chromatin = stain.between(rng, stain.CHROMATIN, stain.CHROMATIN_LOOSE)
     gaps = stain.density(stain.PARACHROMATIN)
     painting.nucleus(shape, rng, chromatin=chromatin, gaps=gaps, grain="lace", open_share=0.38)
-    count = int(rng.integers(250, 900))
+    count = int(rng.integers(250, 800))
     places = texture.scattered(rng, count, 1.02 * painting.radius_um)
-    granule = stain.density(stain.IMMATURE_GRANULE)
-    painting.granules(places, rng.uniform(0.06, 0.15, count), granule, float(rng.uniform(0.6, 1.0)))
+    granule = stain.between(rng, stain.IMMATURE_GRANULE, stain.CHROMATIN)
+    painting.granules(places, rng.uniform(0.06, 0.15, count), granule, float(rng.uniform(0.55, 0.9)))
 
 
 DRAWERS: Final[Mapping[str, Callable[[Painting, np.random.Generator], None]]] = {

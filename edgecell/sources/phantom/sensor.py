@@ -58,7 +58,7 @@ def _clear_field(options: Options, rng: np.random.Generator) -> NDArray[np.int16
     x = np.linspace(-1, 1, options.width, dtype=np.float32)[None, :]
     y = np.linspace(-1, 1, options.height, dtype=np.float32)[:, None]
     middle = rng.normal(0.0, 0.12, 2)
-    lamp = np.log(255.0 / np.array(stain.LAMP)) + rng.normal(0.0, 0.012, 3)
+    lamp = np.log(255.0 / np.array(stain.LAMP)) + rng.normal(0.0, 0.008, 3)
     slope = rng.normal(0.0, 0.008, (2, 3))
     darker = -math.log(1.0 - options.vignette) / 2.0
     across, down = darker * (x - middle[0]) ** 2, darker * (y - middle[1]) ** 2

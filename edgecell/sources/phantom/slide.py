@@ -33,7 +33,7 @@ MIX: Final = {
     "erythroblast": 0.08,
 }
 OVERLAPPING: Final = 0.22  # share of red cells that may lie under others
-OVERLAP_REACH: Final = (0.35, 0.9)  # of the radius: how near others may come to those
+OVERLAP_REACH: Final = (0.55, 0.95)  # of the radius: how near others may come to those
 PLATELET_ON_CELL: Final = 0.12
 SETTLE_STEPS: Final = 7
 MEETING_UM: Final = 3.0  # how much nearer than touching two cells may come while they settle

@@ -13,7 +13,7 @@ Colour = tuple[float, float, float]
 Density = NDArray[np.float32]
 
 WHITE: Final[Colour] = (253, 227, 204)
-LAMP: Final[Colour] = (245, 221, 202)  # what the camera shows of a clear field, before vignette
+LAMP: Final[Colour] = (247, 222, 202)  # what the camera shows of a clear field, before vignette
 
 RED_CELL: Final[Colour] = (197, 152, 153)
 RED_CELL_GREY: Final[Colour] = (186, 152, 158)
@@ -40,7 +40,7 @@ LYMPHOCYTE_CYTOPLASM_PALE: Final[Colour] = (188, 164, 184)
 ERYTHROBLAST_CYTOPLASM: Final[Colour] = (180, 147, 172)
 ERYTHROBLAST_CYTOPLASM_BLUE: Final[Colour] = (132, 106, 162)
 IMMATURE_CYTOPLASM: Final[Colour] = (190, 158, 180)
-IMMATURE_CYTOPLASM_BLUE: Final[Colour] = (158, 124, 174)
+IMMATURE_CYTOPLASM_BLUE: Final[Colour] = (164, 134, 180)
 IMMATURE_GRANULE: Final[Colour] = (104, 46, 138)
 PLATELET_BODY: Final[Colour] = (192, 152, 176)
 PLATELET_GRANULE: Final[Colour] = (112, 56, 146)
