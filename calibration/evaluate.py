@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from calibration.confidence import softmax
 from calibration.metrics import Figures, figures
 from edgecell.bundle import LOGITS, Confidence, Encoding
-from edgecell.engines.onnxrt import OnnxRuntimeEngine, Options
+from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions
 from edgecell.preprocess import Preprocess, to_batch
 
 FILES: dict[Encoding, str] = {"float": "float.onnx", "u8s8": "u8s8.onnx", "s8s8": "s8s8.onnx"}
@@ -21,7 +21,7 @@ def run(folder: Path, encoding: Encoding, crops: NDArray[np.uint8], spec: Prepro
     `s8s8` is meant for TensorRT; here it is computed as written, with graph optimisation off (ONNX Runtime's optimised kernels
     for it saturate on CPUs without VNNI).
     """
-    options = Options(threads=2, optimise=encoding != "s8s8")
+    options = OnnxRuntimeOptions(threads=2, optimise=encoding != "s8s8")
     with OnnxRuntimeEngine(folder / FILES[encoding], options=options) as engine:
         parts = [engine.infer(to_batch(crops[at : at + BATCH], spec)) for at in range(0, len(crops), BATCH)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

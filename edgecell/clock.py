@@ -5,6 +5,9 @@ Order and durations come from the monotonic clock; the wall clock is for people,
 
 import time
 from datetime import datetime, timezone
+from pathlib import Path
+
+_SYNCED = Path("/run/systemd/timesync/synchronized")
 
 
 def monotonic_ns() -> int:
@@ -21,3 +24,8 @@ def sleep(seconds: float) -> None:
     """Wait `seconds` (pacing of simulated cameras)."""
     if seconds > 0:
         time.sleep(seconds)
+
+
+def synced() -> bool:
+    """Whether the system says that its clock follows a time server (systemd-timesyncd's marker file)."""
+    return _SYNCED.exists()

@@ -4,7 +4,6 @@ A decoder that fills what is missing with grey would turn a damaged file into wr
 before they are decoded. What can only be read with a guess (16 bits of unknown range, ink colours) is refused.
 """
 
-import logging
 import re
 import zlib
 from pathlib import Path
@@ -14,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecell.errors import FrameCorrupt
+from edgecell.errors import FrameCorrupt, SourceUnavailable
 
 SUFFIXES: Final = frozenset({".bmp", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 MIN_SIDE_PX: Final = 16  # smaller than any cell at any scale in use
@@ -26,14 +25,12 @@ _SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SOS, _EOI = 0xDA, 0xD9
 _RGB_FIX: Final = "save it as an 8-bit RGB image"
 
-_log = logging.getLogger(__name__)
-
 
 def load_image(path: Path, index: int = 0) -> NDArray[np.uint8]:
     """The pixels of an image file: uint8 (height, width, 3), RGB, owned by the caller.
 
-    8-bit grey becomes RGB with three equal channels (and a warning: it carries no stain), transparency is laid on white. The
-    orientation tag is ignored: boxes are in the file's own pixels. Raises FrameCorrupt with `index`.
+    Transparency is laid on white. The orientation tag is ignored: boxes are in the file's own pixels. Raises FrameCorrupt with
+    `index`; also for a grey image, whose cells carry no stain to be told apart by.
     """
     try:
         data = path.read_bytes()
@@ -48,9 +45,38 @@ def load_image(path: Path, index: int = 0) -> NDArray[np.uint8]:
     unfit = _unfit(pixels)
     if unfit:
         raise FrameCorrupt(f"{path}: {unfit[0]}", fix=unfit[1], index=index)
-    if pixels.ndim == 2:
-        _log.warning("%s: is grey, so its cells carry no stain to be told apart by. Fix: use a colour image", path)
     return _rgb(pixels.astype(np.uint8, copy=False))
+
+
+def natural(path: Path) -> list[tuple[int, int | str]]:
+    """Sorting key that reads numbers as numbers: field2 before field10."""
+    pieces = re.split(r"(\d+)", path.as_posix().lower())
+    return [(0, int(piece)) if piece.isdigit() else (1, piece) for piece in pieces]
+
+
+def listed(path: Path) -> list[Path]:
+    """The file itself, or the images of a folder and its subfolders in natural order, hidden ones left out.
+
+    Raises SourceUnavailable when there is nothing at `path`, or no image in it.
+    """
+    if not path.exists():
+        raise SourceUnavailable(f"{path}: no such file or folder", fix="check the path")
+    if path.is_file():
+        return [path]
+    found = [
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in SUFFIXES and file.is_file() and not _hidden(file.relative_to(path))
+    ]
+    if not found:
+        kinds = " ".join(sorted(SUFFIXES))
+        raise SourceUnavailable(f"{path}: holds no images", fix=f"give a folder with files of these kinds: {kinds}")
+    return sorted(found, key=lambda file: (natural(file.relative_to(path)), file.as_posix()))
+
+
+def _hidden(relative: Path) -> bool:
+    """Leftovers of desktops, such as `._field1.jpg`."""
+    return any(part.startswith(".") for part in relative.parts)
 
 
 def _fault(data: bytes) -> tuple[str, str] | None:
@@ -128,14 +154,14 @@ def _unfit(pixels: NDArray[np.generic]) -> tuple[str, str] | None:
         return f"has {bits} bits a channel, and nothing says which of them the camera used", "convert it to 8 bits a channel"
     if min(height, width) < MIN_SIDE_PX:
         return f"is {width}x{height} px, too small to hold a cell", f"give images of at least {MIN_SIDE_PX}x{MIN_SIDE_PX} px"
-    if pixels.ndim == 3 and pixels.shape[2] not in (3, 4):
+    if pixels.ndim == 2:
+        return "is grey, so its cells carry no stain to be told apart by", "use a colour image"
+    if pixels.shape[2] not in (3, 4):
         return f"has {pixels.shape[2]} channels", _RGB_FIX
     return None
 
 
 def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if pixels.ndim == 2:
-        return np.repeat(pixels[:, :, None], 3, axis=2)
     rgb = np.ascontiguousarray(pixels[:, :, 2::-1])
     if pixels.shape[2] == 4 and int(pixels[:, :, 3].min()) < 255:
         opaque = pixels[:, :, 3:].astype(np.float32) / np.float32(255.0)

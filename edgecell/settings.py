@@ -101,6 +101,11 @@ def load(path: Path) -> Settings:
     return msgspec.structs.replace(settings, models=models)
 
 
+def checked(chosen: Settings) -> Settings:
+    """The same settings, after values from the command line were put in unchecked. Raises SettingsError."""
+    return _convert(msgspec.to_builtins(chosen), Settings, where="command line")
+
+
 def bundle_folder(name: str, base: Path) -> str:
     """A bundle's name as it is; a folder (anything with a slash, or starting with . or ~) made absolute from `base`."""
     is_folder = "/" in name or name.startswith((".", "~"))

@@ -29,7 +29,7 @@ from edgecell.bundle import (
     open_bundle,
     write_manifest,
 )
-from edgecell.engines.onnxrt import OnnxRuntimeEngine, Options
+from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions
 from edgecell.golden import write_golden
 from edgecell.preprocess import Preprocess, to_batch
 
@@ -163,5 +163,5 @@ def _balanced(model: Any, path: Path, cells: NDArray[np.float32]) -> Any:
 
 
 def _answers(model: Path, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
-    with OnnxRuntimeEngine(model, options=Options(optimise=model.stem != "s8s8")) as engine:
+    with OnnxRuntimeEngine(model, options=OnnxRuntimeOptions(optimise=model.stem != "s8s8")) as engine:
         return engine.infer(batch)

@@ -21,7 +21,7 @@ from edgecell.protocols import Probe
 _FATAL = 4  # OrtLoggingLevel: whatever goes wrong also comes as an exception; stderr stays ours
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OnnxRuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """threads: CPU threads of one inference, fixed, so that latency does not depend on what else the process runs.
 
     optimise: graph optimisation. Off, a Q/DQ graph is computed as written, in float between quantization steps: exact fake
@@ -35,16 +35,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class OnnxRuntimeEngine:
     """Runs one ONNX file. See `edgecell.protocols.Engine`."""
 
+    Options = OnnxRuntimeOptions
     encoding: ClassVar[Encoding] = "u8s8"
 
-    def __init__(self, model: Path, *, manifest: Manifest | None = None, options: Options | None = None) -> None:
+    def __init__(self, model: Path, *, manifest: Manifest | None = None, options: OnnxRuntimeOptions | None = None) -> None:
         """model: an ONNX file with one float32 input, its batch axis dynamic.
 
         manifest: what the model's names and shapes are checked against.
         """
         self._model = model
         self._manifest = manifest
-        self._options = options or Options()
+        self._options = options or OnnxRuntimeOptions()
         self._session: Any = None
         self._failures: tuple[type[Exception], ...] = ()
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -110,7 +111,7 @@ class OnnxRuntimeEngine:
         self._shapes = wanted
 
 
-def _session_options(ort: Any, options: Options) -> Any:
+def _session_options(ort: Any, options: OnnxRuntimeOptions) -> Any:
     """Sequential, fixed threads, and no spinning: idle threads must not burn the cores that capture and segmentation need."""
     session = ort.SessionOptions()
     session.intra_op_num_threads = options.threads

@@ -1,6 +1,5 @@
 """Frames from files: one image, a folder of them, or a video."""
 
-import re
 from pathlib import Path
 from types import TracebackType
 
@@ -12,7 +11,7 @@ from typing_extensions import Self
 
 from edgecell import clock
 from edgecell.errors import FrameCorrupt, SourceUnavailable
-from edgecell.imagefile import MIN_SIDE_PX, SUFFIXES, load_image
+from edgecell.imagefile import MIN_SIDE_PX, listed, load_image
 from edgecell.messages import Frame
 from edgecell.protocols import Probe
 
@@ -23,7 +22,7 @@ class ImagesOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """path: an image, a video, or a folder, whose images are read with those of its subfolders in natural order (field2 before
     field10). Hidden files and files of other kinds are left out."""
 
-    path: str
+    path: Path
 
 
 class ImagesSource:
@@ -36,19 +35,17 @@ class ImagesSource:
 
     def __init__(self, options: ImagesOptions) -> None:
         self.source_id = "images"
-        self._path = Path(options.path)
+        self._path = options.path
         self._files: list[Path] = []
         self._video: cv2.VideoCapture | None = None
         self._index = 0
 
     def __enter__(self) -> Self:
         self._index = 0
-        if not self._path.exists():
-            raise SourceUnavailable(f"{self._path}: no such file or folder", fix="check the path")
         if self._path.suffix.lower() in VIDEO_SUFFIXES and self._path.is_file():
             self._video = _opened(self._path)
         else:
-            self._files = _listed(self._path)
+            self._files = listed(self._path)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
@@ -87,31 +84,6 @@ class ImagesSource:
     def _frame(self, image: NDArray[np.uint8], index: int, label: str) -> Frame:
         image.setflags(write=False)
         return Frame(source_id=self.source_id, index=index, captured_ns=clock.monotonic_ns(), image=image, label=label)
-
-
-def natural(path: Path) -> list[tuple[int, int | str]]:
-    """Sorting key that reads numbers as numbers: field2 before field10."""
-    pieces = re.split(r"(\d+)", path.as_posix().lower())
-    return [(0, int(piece)) if piece.isdigit() else (1, piece) for piece in pieces]
-
-
-def _listed(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    found = [
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in SUFFIXES and file.is_file() and not _hidden(file.relative_to(path))
-    ]
-    if not found:
-        kinds = " ".join(sorted(SUFFIXES))
-        raise SourceUnavailable(f"{path}: holds no images", fix=f"give a folder with files of these kinds: {kinds}")
-    return sorted(found, key=lambda file: (natural(file.relative_to(path)), file.as_posix()))
-
-
-def _hidden(relative: Path) -> bool:
-    """Leftovers of desktops, such as `._field1.jpg`."""
-    return any(part.startswith(".") for part in relative.parts)
 
 
 def _opened(path: Path) -> cv2.VideoCapture:

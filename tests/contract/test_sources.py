@@ -26,7 +26,7 @@ def images_settings(tmp_path: Path) -> Settings:
     rng = np.random.default_rng(1)
     for number in range(FRAMES):
         cv2.imwrite(str(tmp_path / f"field{number}.png"), rng.integers(0, 255, (40, 60, 3), dtype=np.uint8))
-    return {"path": str(tmp_path)}
+    return {"path": tmp_path}
 
 
 MAKERS: Mapping[str, Callable[[Path], Settings]] = {"phantom": phantom_settings, "images": images_settings}

@@ -12,7 +12,7 @@ from tiny_bundle import tiny_model
 
 from calibration.quantize import Quantized, activation_ranges, optimised_float_convs, quantize
 from edgecell.bundle import SHIPPED, open_bundle, shipped
-from edgecell.engines.onnxrt import OnnxRuntimeEngine, Options
+from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions
 
 SHIPPED_NAMES = shipped()
 
@@ -40,7 +40,7 @@ def constants(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def infer(path: Path, *, optimise: bool = True) -> NDArray[np.float32]:
-    with OnnxRuntimeEngine(path, options=Options(optimise=optimise)) as engine:
+    with OnnxRuntimeEngine(path, options=OnnxRuntimeOptions(optimise=optimise)) as engine:
         return engine.infer(next(batches(1)))["logits"]
 
 

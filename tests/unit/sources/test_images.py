@@ -1,6 +1,5 @@
 """Images from files, the good ones and the bad ones. All pictures are made here."""
 
-import logging
 from pathlib import Path
 
 import cv2
@@ -24,7 +23,7 @@ def encoded(suffix: str, pixels: NDArray[np.generic] = PICTURE[:, :, ::-1], *fla
 
 
 def source_of(path: Path) -> ImagesSource:
-    return ImagesSource(ImagesOptions(path=str(path)))
+    return ImagesSource(ImagesOptions(path=path))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".ppm", ".webp", ".jpg"])
@@ -99,14 +98,11 @@ def test_a_bad_file_is_one_failed_frame_with_its_name_and_a_fix(
     assert "[ERROR" not in capfd.readouterr().err
 
 
-def test_grey_becomes_rgb_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_grey_image_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "grey.png"
     file.write_bytes(encoded(".png", PICTURE[:, :, 0]))
-    with caplog.at_level(logging.WARNING, logger="edgecell"):
-        image = load_image(file)
-    assert np.array_equal(image, np.repeat(PICTURE[:, :, :1], 3, axis=2))
-    assert "grey.png" in caplog.text
-    assert "Fix:" in caplog.text
+    with pytest.raises(FrameCorrupt, match=r"grey\.png: is grey.* Fix: use a colour image"):
+        load_image(file)
 
 
 def test_transparent_pixels_are_laid_on_white(tmp_path: Path) -> None:

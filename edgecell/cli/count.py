@@ -1,0 +1,200 @@
+"""`edgecell count`: whole fields from files."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console, Group
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from edgecell import app, clock, pipeline, tally
+from edgecell.app import Recogniser
+from edgecell.errors import FrameCorrupt, SettingsError, SourceUnavailable
+from edgecell.gate import Limits
+from edgecell.imagefile import listed, load_image
+from edgecell.messages import NOTICE, Cell, Classification, Frame, FrameReport, Tally
+from edgecell.report import overlay
+from edgecell.settings import PartSettings, Settings
+
+LOG = logging.getLogger("edgecell.count")
+PIXEL_UM = click.FloatRange(0, 10, min_open=True)
+
+
+@click.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON line an image, the last line is the total.")
+@click.option("--overlay", "overlay_dir", metavar="DIR", type=click.Path(path_type=Path), help="Write annotated pictures here.")
+@click.option("--pixel-um", metavar="X", type=PIXEL_UM, help="Micrometres per pixel. Default: measured on the red cells.")
+@click.option("--bundle", default="pbc8", show_default=True, help="Classifier: a shipped bundle's name, or the folder of one.")
+def command(paths: tuple[Path, ...], as_json: bool, overlay_dir: Path | None, pixel_um: float | None, bundle: str) -> None:
+    """Count the cells of whole fields: images, or folders of them, each image one field of view.
+
+    A cell counts when its centre is far enough inside the field for a cell of its kind to be whole; others are excluded as
+    `edge`. An image that cannot be read is reported and the others are counted; the exit code is 5 when none could be.
+
+    \b
+    Examples:
+      edgecell count field.jpg
+      edgecell count slide17/ --overlay out/ --pixel-um 0.068
+      edgecell count slide17/ --json > slide17.jsonl
+    """
+    files = [file for path in paths for file in listed(path)]
+    plan = app.plan(_settings(bundle, pixel_um))
+    if overlay_dir is not None:
+        _make_folder(overlay_dir)
+    total, failed = Tally(), 0
+    table = _table()
+    with plan.recogniser() as recogniser, ProgressBar(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        for file in bar.track(files, description="counting"):
+            total = tally.capture(total)
+            try:
+                image = load_image(file)
+            except FrameCorrupt as error:
+                LOG.error("%s", error)  # noqa: TRY400 one line, no traceback
+                total, failed = tally.fail(total), failed + 1
+                if as_json:
+                    _print_json({"image": str(file), "error": str(error)})
+                continue
+            report = _look(file, image, recogniser)
+            total = tally.add(total, report, recogniser.classes)
+            if as_json:
+                _print_json(_line(file, report, recogniser))
+            _add_row(table, file, report, recogniser)
+            if overlay_dir is not None:
+                _write_overlay(overlay_dir, file, files, overlay.draw(image, report, tuple(recogniser.classes)))
+        if as_json:
+            _print_json(_total(total, recogniser))
+        else:
+            Console(width=None if sys.stdout.isatty() else 140).print(_summary(table, total, recogniser))
+    if failed == len(files):
+        raise SourceUnavailable("no image could be read", fix="see the lines above, one an image")
+
+
+def _settings(bundle: str, pixel_um: float | None) -> Settings:
+    segmenter = PartSettings(part="stain", options={"pixel_um": pixel_um}, where="--pixel-um")
+    return Settings(segmenter=segmenter, models={"nucleated": bundle})
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"--overlay {folder}: {error.strerror}", fix="give a folder that can be written") from None
+
+
+def _look(file: Path, image: NDArray[np.uint8], recogniser: Recogniser) -> FrameReport:
+    frame = Frame(source_id="count", index=0, captured_ns=clock.monotonic_ns(), image=image, label=str(file))
+    detected = pipeline.detect(frame, recogniser.segmenter, Limits(), clock.monotonic_ns)
+    [report] = pipeline.classify([detected], recogniser.classifiers, clock.monotonic_ns)
+    if not report.verdict.accepted:
+        LOG.warning("%s: not counted, the frame is %s", file, report.verdict.reason)
+    elif report.pixel_um is None:
+        LOG.warning("%s: scale unknown, so nucleated cells stay unsure. Fix: give --pixel-um", file)
+    return report
+
+
+def _labels(recogniser: Recogniser) -> list[str]:
+    """What a cell can be counted as, in a fixed order: the classes, then the kinds that no classifier refines."""
+    classes = [name for name, meaning in recogniser.classes.items() if meaning.group != "reject"]
+    kinds = [kind for kind in recogniser.segmenter.kinds if kind not in recogniser.classifiers]
+    return list(dict.fromkeys([*classes, *kinds]))
+
+
+def _counts(counted: Tally, recogniser: Recogniser) -> dict[str, object]:
+    return {
+        "counts": {label: counted.counts.get(label, 0) for label in _labels(recogniser)},
+        "unsure": counted.unsure,
+        "excluded": dict(counted.excluded),
+    }
+
+
+def _line(file: Path, report: FrameReport, recogniser: Recogniser) -> dict[str, object]:
+    """One image's JSON line. gated: why the field was not counted, null if it was."""
+    answers = {answer.cell_index: answer for answer in report.classifications}
+    return {
+        "image": str(file),
+        **_counts(tally.add(tally.capture(Tally()), report, recogniser.classes), recogniser),
+        "gated": report.verdict.reason or None,
+        "pixel_um": report.pixel_um,
+        "pixel_um_source": report.pixel_um_source,
+        "cells": [_cell(cell, answers.get(cell.cell_index)) for cell in report.cells],
+    }
+
+
+def _cell(cell: Cell, answer: Classification | None) -> dict[str, object]:
+    return {
+        "kind": cell.kind,
+        "label": answer.label if answer else cell.kind,
+        "confidence": answer.confidence if answer else None,
+        "decided": answer.decided if answer else False,
+        "excluded": cell.excluded,
+        "box_px": cell.box_px,
+    }
+
+
+def _total(total: Tally, recogniser: Recogniser) -> dict[str, object]:
+    return {
+        "total": True,
+        "images": total.frames.captured,
+        "processed": total.frames.processed,
+        "gated": dict(total.gated_reasons),
+        "failed": total.frames.failed,
+        **_counts(total, recogniser),
+        "cells_total": total.cells_total,
+        "differential": tally.differential(total, recogniser.classes),
+        "models": recogniser.models,
+        "notice": NOTICE,
+    }
+
+
+def _print_json(value: object) -> None:
+    click.echo(msgspec.json.encode(value))
+
+
+def _table() -> Table:
+    table = Table("image", title="Cells by field", title_justify="left")
+    table.add_column("nucleated", overflow="fold")
+    for name in ("red", "platelets", "unsure", "edge", "um/px"):
+        table.add_column(name, justify="right")
+    return table
+
+
+def _add_row(table: Table, file: Path, report: FrameReport, recogniser: Recogniser) -> None:
+    counted = tally.add(tally.capture(Tally()), report, recogniser.classes)
+    kinds = [kind for kind in recogniser.segmenter.kinds if kind not in recogniser.classifiers]
+    named = [f"{label} {count}" for label, count in sorted(counted.counts.items()) if label not in kinds]
+    scale = "unknown" if report.pixel_um is None else f"{report.pixel_um:.3f}"
+    cells = ", ".join(named) or (f"not counted: {report.verdict.reason}" if report.verdict.reason else "none")
+    per_kind = [str(counted.counts.get(kind, 0)) for kind in ("red_blood_cell", "platelet")]
+    table.add_row(str(file), cells, *per_kind, str(counted.unsure), str(sum(counted.excluded.values())), scale)
+
+
+def _summary(table: Table, total: Tally, recogniser: Recogniser) -> Group:
+    share = tally.differential(total, recogniser.classes)
+    rows = Table("class", title=f"Differential of {share.n} decided leukocytes", title_justify="left")
+    for name in ("cells", "%", "95 % interval"):
+        rows.add_column(name, justify="right")
+    for row in share.rows:
+        rows.add_row(row.label, str(row.count), f"{row.percent:.1f}", f"{row.low:.1f} - {row.high:.1f}")
+    frames = total.frames
+    others = {label: count for label, count in total.counts.items() if label not in {row.label for row in share.rows}}
+    apart = ", ".join(f"{label} {count}" for label, count in sorted(others.items()))
+    lines = [
+        f"{frames.captured} images: {frames.processed} counted, {frames.gated} gated, {frames.failed} failed",
+        f"apart from the differential: {apart or 'none'} | unsure {total.unsure} | edge {sum(total.excluded.values())}",
+    ]
+    return Group(table, rows, Text("\n".join(lines)), Text(NOTICE, style="italic"))
+
+
+def _write_overlay(folder: Path, file: Path, files: list[Path], picture: NDArray[np.uint8]) -> None:
+    """`<name>.png`, numbered where two images of different folders share a name."""
+    same = [each for each in files if each.stem == file.stem]
+    suffix = f"-{same.index(file) + 1}" if len(same) > 1 else ""
+    cv2.imwrite(str(folder / f"{file.stem}{suffix}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

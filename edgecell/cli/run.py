@@ -1,0 +1,168 @@
+"""`edgecell run`: the live loop."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from edgecell import app, clock, settings
+from edgecell.cli.watch import line, picture
+from edgecell.messages import NOTICE, FrameReport
+from edgecell.runtime import Progress
+from edgecell.selftest import MARK, Outcome, SelfTest
+from edgecell.settings import Settings
+from edgecell.wire import CountsMessage, Message, to_wire
+
+DEMO_FRAMES = 200
+"""Frames of a run without any argument: enough to fill the table, over within half a minute."""
+REDRAW_S = 0.25
+PLAIN_S = 5.0
+
+
+@click.command()
+@click.argument("settings_file", metavar="[SETTINGS.toml]", required=False, type=click.Path(path_type=Path))
+@click.option("--source", metavar="SPEC", help="phantom, phantom:seed=3,fps=10, or images:PATH (a file, a folder, a video).")
+@click.option("--publish", "endpoint", metavar="ENDPOINT", help="Where to publish, e.g. tcp://127.0.0.1:5556.")
+@click.option("--max-frames", type=click.IntRange(min=1), help="Stop after so many frames.")
+@click.option("--sample-id", help="Name of the sample; it goes into every message.")
+@click.option("--json", "as_json", is_flag=True, help="Counts messages as JSON lines on stdout, as they are on the bus.")
+def command(
+    settings_file: Path | None,
+    source: str | None,
+    endpoint: str | None,
+    max_frames: int | None,
+    sample_id: str | None,
+    as_json: bool,
+) -> None:
+    """Grab frames, find and classify their cells, count, and publish the counts.
+
+    Without any argument it looks at the phantom slide, a drawn smear, for 200 frames, and ends with its counts beside what was
+    drawn. Ctrl-C or SIGTERM finish the frame in hand, publish the final counts and exit with 0.
+
+    \b
+    Examples:
+      edgecell run
+      edgecell run bench.toml
+      edgecell run --source images:slides/17 --sample-id 17
+      edgecell run --source phantom:stage=hand,fps=15 --json
+    """
+    chosen = settings.load(settings_file) if settings_file else Settings()
+    if settings_file is None and source is None and max_frames is None:
+        max_frames = DEMO_FRAMES
+    plan = app.plan(_overridden(chosen, source, endpoint, max_frames, sample_id))
+    display = _display(as_json)
+    test = SelfTest(plan.source.options, display) if plan.source.name == "phantom" else None
+    with plan.runtime(test or display) as runtime:
+        last = runtime.run()
+    display.end(last, test.outcome() if test else None)
+
+
+def _overridden(
+    chosen: Settings, source: str | None, endpoint: str | None, max_frames: int | None, sample_id: str | None
+) -> Settings:
+    """The settings with what the command line says instead."""
+    run = chosen.run if max_frames is None else msgspec.structs.replace(chosen.run, max_frames=max_frames)
+    publisher = chosen.publisher
+    if endpoint is not None:
+        publisher = msgspec.structs.replace(publisher, options={**publisher.options, "endpoint": endpoint}, where="--publish")
+    values: dict[str, object] = {"run": run, "publisher": publisher}
+    if source is not None:
+        values["source"] = settings.source_from_spec(source)
+    if sample_id is not None:
+        values["sample_id"] = sample_id
+    return settings.checked(msgspec.structs.replace(chosen, **values))
+
+
+def _display(as_json: bool) -> "JsonLines | PlainLines | Screen":
+    if as_json:
+        return JsonLines()
+    return Screen() if sys.stdout.isatty() else PlainLines()
+
+
+class JsonLines:
+    """Counts messages as they are on the bus, one a line."""
+
+    def settled(self, report: FrameReport | None, progress: Callable[[], Progress]) -> None:
+        pass
+
+    def sent(self, message: Message) -> None:
+        if isinstance(message, CountsMessage):
+            click.echo(to_wire(message)[1])
+
+    def end(self, last: Progress, outcome: Outcome | None) -> None:  # noqa: ARG002 the last counts are out already
+        if outcome:
+            click.echo(msgspec.json.encode(outcome.as_json()))
+
+
+class PlainLines:
+    """A line every few seconds on stderr, for logs and pipes; the table at the end on stdout."""
+
+    def __init__(self) -> None:
+        self._next_ns = 0
+
+    def settled(self, report: FrameReport | None, progress: Callable[[], Progress]) -> None:  # noqa: ARG002
+        if clock.monotonic_ns() >= self._next_ns:
+            self._next_ns = clock.monotonic_ns() + round(PLAIN_S * 1e9)
+            now = progress()
+            click.echo(f"{now.fps:.1f} frames/s | {line(now.counts)}", err=True)
+
+    def sent(self, message: Message) -> None:
+        pass
+
+    def end(self, last: Progress, outcome: Outcome | None) -> None:
+        _print_end(Console(width=110), last, outcome)
+
+
+class Screen:
+    """The whole state, drawn again four times a second."""
+
+    def __init__(self) -> None:
+        self._live = Live(console=Console(), auto_refresh=False, transient=True)
+        self._next_ns = 0
+
+    def settled(self, report: FrameReport | None, progress: Callable[[], Progress]) -> None:  # noqa: ARG002
+        if clock.monotonic_ns() < self._next_ns:
+            return
+        self._live.start()
+        self._next_ns = clock.monotonic_ns() + round(REDRAW_S * 1e9)
+        self._live.update(_state_of(progress()), refresh=True)
+
+    def sent(self, message: Message) -> None:
+        pass
+
+    def end(self, last: Progress, outcome: Outcome | None) -> None:
+        self._live.stop()
+        _print_end(Console(), last, outcome)
+
+
+def _state_of(progress: Progress) -> Group:
+    return Group(Text(f"{progress.state}, {progress.fps:.1f} frames/s"), picture(progress.counts))
+
+
+def _print_end(console: Console, last: Progress, outcome: Outcome | None) -> None:
+    console.print(_state_of(last))
+    if outcome:
+        console.print(_beside_truth(outcome))
+
+
+def _beside_truth(outcome: Outcome) -> Group:
+    table = Table("label", title=f"Counted beside drawn, {outcome.frames} frames", title_justify="left")
+    for name in ("counted", "drawn"):
+        table.add_column(name, justify="right")
+    for label in sorted(outcome.counted.keys() | outcome.true):
+        table.add_row(label, str(outcome.counted.get(label, 0)), str(outcome.true.get(label, 0)))
+    table.add_row("unsure", str(outcome.unsure), "")
+    lines = {
+        "red cells wholly inside, error of the count per frame": outcome.red_error,
+        "nucleated cells wholly inside, found": outcome.nucleated_found,
+        "of those that count, decided": outcome.decided,
+        "of those decided, labelled right": outcome.labelled_right,
+    }
+    text = "\n".join(f"{what}: {'-' if share is None else f'{100 * share:.1f} %'}" for what, share in lines.items())
+    return Group(table, Text(text), Text(MARK, style="bold"), Text(NOTICE, style="italic"))

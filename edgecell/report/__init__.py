@@ -1,0 +1,1 @@
+"""Pictures and, later, documents made from frame reports."""
