@@ -28,8 +28,8 @@ class MllMarrow:
     citation = "Matek et al. 2021, Blood 138:1917, doi 10.1182/blood.2020010568"
 
     def read(self, root: Path) -> Iterator[Sample]:
-        """Samples named `<ABBR>/<file>`."""
-        for name, content in archive.files(root, "mll_marrow", "mll_marrow*.tar"):
-            parts = name.split("/")
-            if parts[1] in CLASSES and name.lower().endswith(archive.IMAGE_SUFFIXES):
-                yield Sample(name="/".join(parts[1:]), labels=(CLASSES[parts[1]],), content=content, pixel_um=PIXEL_UM)
+        """Samples named `<ABBR>/<file>`, whatever subfolders lie between: the files of a class are numbered through."""
+        for path, content in archive.images(root, "mll_marrow", "mll_marrow*.tar"):
+            _, folder, *_, file = path.split("/")
+            if folder in CLASSES:
+                yield Sample(name=f"{folder}/{file}", labels=(CLASSES[folder],), content=content, pixel_um=PIXEL_UM)

@@ -11,6 +11,7 @@ from pathlib import Path
 from calibration import archive
 from calibration.sample import Sample
 
+PUBLISHED, COPY, COPY_TARS = "PBC_dataset_normal_DIB", "pbc", "pbc_[a-z].tar"
 PIXEL_UM = 0.1  # assumed: a red cell of 7.2 um is 70-75 px across in the originals
 CLASSES = {
     "basophil": "basophil",
@@ -32,9 +33,10 @@ class Pbc:
 
     def read(self, root: Path) -> Iterator[Sample]:
         """Samples named `<class>/<file>`, the same in both layouts. Files in no known class folder are passed over."""
-        published = (root / "PBC_dataset_normal_DIB").is_dir()
-        top, tars = ("PBC_dataset_normal_DIB", "") if published else ("pbc", "pbc_[a-z].tar")
-        for name, content in archive.files(root, top, tars or "PBC_dataset_normal_DIB*.tar"):
-            folder, _, _ = name.removeprefix(f"{top}/").partition("/")
-            if folder in CLASSES and name.lower().endswith(archive.IMAGE_SUFFIXES):
-                yield Sample(name=name.removeprefix(f"{top}/"), labels=(CLASSES[folder],), content=content, pixel_um=PIXEL_UM)
+        copied = (root / COPY).is_dir() or any(root.glob(COPY_TARS))
+        top = COPY if copied and not (root / PUBLISHED).is_dir() else PUBLISHED
+        for path, content in archive.images(root, top, COPY_TARS):
+            name = path.removeprefix(f"{top}/")
+            folder = name.split("/")[0]
+            if folder in CLASSES:
+                yield Sample(name=name, labels=(CLASSES[folder],), content=content, pixel_um=PIXEL_UM)
