@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from calibration.metrics import Figures, percent
+from calibration.metrics import ENOUGH, Figures, percent
 from calibration.recipe import Recipe
 from edgecell.bundle import Confidence, Dataset
 from edgecell.messages import NOTICE
@@ -43,7 +43,8 @@ at most {100 * recipe.acceptance.error_of_decided:g} %.
 
 ## Figures
 
-{SPLIT_NOTE} Each test split was opened once. Classes with fewer than 50 cells support no claim.
+{SPLIT_NOTE} Each test split was opened once. Intervals are exact binomial ones (Clopper-Pearson).
+Classes with fewer than {ENOUGH} cells support no claim.
 
 {sections}
 

@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.tally import CONFIDENCE, clopper_pearson
+
 ENOUGH = 50  # cells of a class below which no claim is made
-Z95 = 1.959964
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """count of n, with the 95 % interval of Wilson (1927)."""
+    """count of n, with its exact 95 % interval (Clopper-Pearson)."""
 
     count: int
     n: int
@@ -23,11 +24,7 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        if not self.n:
-            return 0.0, 1.0
-        p, z2 = self.value, Z95**2 / self.n
-        middle, half = (p + z2 / 2) / (1 + z2), Z95 * np.sqrt(p * (1 - p) / self.n + z2 / (4 * self.n)) / (1 + z2)
-        return float(middle - half), float(middle + half)
+        return clopper_pearson(self.count, self.n, CONFIDENCE) if self.n else (0.0, 1.0)
 
     def __str__(self) -> str:
         low, high = self.interval
