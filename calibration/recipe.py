@@ -11,11 +11,10 @@ from edgecell.preprocess import Preprocess
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One dataset of the recipe. split: file of names below calibration/splits. train_only: never scored."""
+    """One dataset of the recipe. split: file of names below calibration/splits."""
 
     dataset: str
     split: str
-    train_only: bool = False
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,7 +27,8 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Strength of each augmentation; 0 switches it off. Probabilities are a share of the cells.
+    """Strength of each augmentation; 0 switches it off. Probabilities are a share of the cells. Turns and mirrors
+    are always on: a cell has no upright.
 
     scale: exp(+-scale). shift_um: largest shift of the centre. background: probability of another field behind the cell.
     stain: standard deviation of the mixing of optical densities. density: of the log of their strength.
@@ -100,5 +100,5 @@ def load(path: Path) -> tuple[Recipe, str]:
         return msgspec.toml.decode(content, type=Recipe), hashlib.sha256(content).hexdigest()
     except OSError as error:
         raise SettingsError(f"cannot read recipe {path}: {error.strerror}", fix="name a file of calibration/recipes") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SettingsError(f"recipe {path}: {error}", fix="correct that field") from error
