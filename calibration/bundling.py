@@ -15,7 +15,7 @@ from calibration import golden_cells
 from calibration.augment import BASE_PX, BASE_UM
 from calibration.card import card
 from calibration.cells import TrainingCells, scored
-from calibration.confidence import softmax, temperature, threshold
+from calibration.confidence import temperature, threshold
 from calibration.datasets import TABLE
 from calibration.evaluate import agreement, run, score
 from calibration.export import FEATURES, INPUT, export
@@ -25,6 +25,7 @@ from calibration.recipe import Recipe
 from edgecell import plugins
 from edgecell.bundle import (
     LOGITS,
+    MANIFEST,
     Bundle,
     Confidence,
     Dataset,
@@ -37,6 +38,7 @@ from edgecell.bundle import (
     Quantization,
     write_manifest,
 )
+from edgecell.classify import softmax
 from edgecell.errors import SettingsError
 from edgecell.golden import GOLDEN, write_golden
 from edgecell.preprocess import cut, to_batch
@@ -46,8 +48,12 @@ ENCODINGS: tuple[Encoding, ...] = ("u8s8", "s8s8")
 
 
 def bundle(recipe: Recipe, recipe_sha256: str, model: nn.Module, cells: TrainingCells, root: Path, folder: Path) -> Bundle:
-    """Make the bundle in `folder` and open it. Raises SettingsError when it is larger than the recipe allows."""
+    """Make the bundle in `folder` and open it. Raises SettingsError when it is larger than the recipe allows.
+
+    What stops halfway leaves no manifest, and so no bundle: neither a new one nor an old one with new files.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
     export(model, recipe, folder / "float.onnx")
     halve(folder / "float.onnx", folder / "fp16.onnx")
     quantized = quantize(folder / "float.onnx", calibration_batches(recipe, cells), folder)
@@ -56,14 +62,16 @@ def bundle(recipe: Recipe, recipe_sha256: str, model: nn.Module, cells: Training
     write_goldens(recipe, folder)
     datasets = [_dataset(data.dataset) for data in recipe.data]
     (folder / "CARD.md").write_text(card(recipe, tested, confidence, datasets))
-    made = write_manifest(folder, _manifest(recipe, recipe_sha256, confidence, quantized, metrics, datasets))
+    weigh(folder, recipe.acceptance.max_size_mb)
+    return write_manifest(folder, _manifest(recipe, recipe_sha256, confidence, quantized, metrics, datasets))
+
+
+def weigh(folder: Path, largest_mb: float) -> None:
+    """Raises SettingsError when the files of `folder` are larger together (1 MB = 1,000,000 bytes)."""
     size_mb = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-    if size_mb > recipe.acceptance.max_size_mb:
-        raise SettingsError(
-            f"bundle {folder} is {size_mb:.2f} MB, {recipe.acceptance.max_size_mb} allowed", fix="narrow the network"
-        )
+    if size_mb > largest_mb:
+        raise SettingsError(f"bundle {folder} is {size_mb:.2f} MB, {largest_mb:g} allowed", fix="narrow the network")
     LOG.info("bundle %s: %.2f MB", folder, size_mb)
-    return made
 
 
 def halve(float_onnx: Path, path: Path) -> None:
@@ -89,6 +97,8 @@ def choose(recipe: Recipe, root: Path, folder: Path) -> Confidence:
     parts = [scored(recipe.preprocess, recipe.class_names, data, "val", root) for data in recipe.data]
     crops, truth = np.concatenate([part.crops for part in parts]), np.concatenate([part.truth for part in parts])
     known = truth >= 0
+    if not known.any():
+        raise SettingsError(f"no validation cell in {root}", fix="check the split files of the recipe against the dataset")
     logits = run(folder, "u8s8", crops[known], recipe.preprocess)[LOGITS]
     t = temperature(logits, truth[known])
     probabilities = softmax(logits, t)

@@ -3,15 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.classify import softmax
+
 Logits = NDArray[np.float32]
-
-
-def softmax(logits: Logits, temperature: float) -> NDArray[np.float64]:
-    """Probabilities (n, classes) of logits (n, classes)."""
-    scaled = logits.astype(np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def temperature(logits: Logits, truth: NDArray[np.int64]) -> float:
@@ -31,7 +25,7 @@ def temperature(logits: Logits, truth: NDArray[np.int64]) -> float:
 def threshold(confidences: NDArray[np.float64], right: NDArray[np.bool_], largest_error: float) -> float:
     """The smallest confidence at which the decided cells (those at or above it) err at most `largest_error`.
 
-    1.0, which decides nothing, where no confidence is enough.
+    1.0 where no confidence is enough: only what rounds to certainty is then decided.
     """
     order = np.argsort(-confidences, kind="stable")
     sorted_confidences = confidences[order]

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.confidence import softmax
 from calibration.metrics import Figures, figures
 from edgecell.bundle import LOGITS, Confidence, Encoding
+from edgecell.classify import softmax
 from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions
 from edgecell.preprocess import Preprocess, to_batch
 

@@ -48,9 +48,7 @@ class Classifier:
         parts = [self._logits(crops[at : at + largest]) for at in range(0, len(crops), largest)]
         if not parts:
             return np.zeros((0, len(self._names)), dtype=np.float32)
-        scaled = np.concatenate(parts).astype(np.float64) / self._manifest.confidence.temperature
-        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
+        return softmax(np.concatenate(parts), self._manifest.confidence.temperature).astype(np.float32)
 
     def best(self, probabilities: NDArray[np.float32]) -> tuple[str, float, bool]:
         """Label, confidence and whether it is decided, from one row of `probabilities`."""
@@ -76,6 +74,14 @@ class Classifier:
         return Classification(
             cell_index=cell.cell_index, label=label, confidence=confidence, decided=decided, probabilities=probabilities
         )
+
+
+def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    """Probabilities (N, K) of logits (N, K). The workshop chooses temperature and threshold with this same function."""
+    scaled = logits.astype(np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def as_kind(cell: Cell) -> Classification:
