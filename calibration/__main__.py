@@ -109,9 +109,7 @@ def evaluate(
             msgspec.json.encode({"bundle": bundle, "dataset": dataset, "part": part, "encoding": encoding, **found.summary()})
         )
         return
-    click.echo(
-        f"{manifest.name} {manifest.version}, {encoding}, on {dataset} {part}. {SPLIT_NOTE}"
-    )
+    click.echo(f"{manifest.name} {manifest.version}, {encoding}, on {dataset} {part}. {SPLIT_NOTE}")
     click.echo(str(found))
 
 
