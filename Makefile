@@ -1,0 +1,78 @@
+# `make run`, `make test`: each makes its own environment (the first time only; python3 with venv and make are all it takes).
+
+PYTHON ?= python3
+# The versions of requires-python. What runs here is tested on one of them; the types are checked for all of them.
+PYTHONS := 3.10 3.11 3.12 3.13
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+# A stamp's name holds a checksum of what it stands for, so touched files and switched branches cost nothing.
+key = $(shell { echo "$(CURDIR)"; $(PYTHON) -V; cat $(1); } 2>&1 | cksum | tr ' ' '-')
+BASE := .venv
+BASE_LIBRARIES := $(BASE)/libraries-$(call key,requirements/base.txt requirements/build.txt)
+BASE_READY := $(BASE)/edgecell-$(call key,requirements/base.txt requirements/build.txt pyproject.toml)
+TEST := .venv-test
+TEST_LIBRARIES := $(TEST)/libraries-$(call key,requirements/test.txt)
+TEST_READY := $(TEST)/edgecell-$(call key,requirements/test.txt pyproject.toml)
+
+INSTALL = bin/python -m pip install -qq --no-deps
+LIBRARIES = $(INSTALL) --only-binary :all: --require-hashes
+PROJECT = $(INSTALL) --no-build-isolation --editable .
+LOCK = uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-annotate --no-header
+
+.PHONY: help run test check lint types wheel lock clean
+.DELETE_ON_ERROR:
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 15
+
+run: $(BASE_READY)  ## make .venv and run the phantom slide: segment, classify, count, publish
+	$(BASE)/bin/edgecell run --max-frames 200
+
+test: check  ## make .venv-test, then lint, check imports and types, run every test
+	$(TEST)/bin/python -m pytest
+
+check: lint types
+
+lint: $(TEST_READY)  ## ruff and import-linter
+	$(TEST)/bin/ruff check --quiet .
+	$(TEST)/bin/ruff format --check --quiet .
+	$(TEST)/bin/lint-imports --no-cache
+
+types: $(TEST_READY)  ## mypy --strict, once for each Python
+	@for version in $(PYTHONS); do \
+	  echo "mypy --strict, Python $$version"; \
+	  $(TEST)/bin/mypy --no-error-summary --python-version $$version --cache-dir .mypy_cache/$$version || exit 1; \
+	done
+
+wheel: $(TEST_READY)  ## dist/edgecell-*.whl
+	$(TEST)/bin/python -m hatchling build --target wheel
+	@ls -l dist/*.whl
+
+lock:  ## pin requirements/ again from pyproject.toml, for every Python and machine (needs uv)
+	$(LOCK) --upgrade pyproject.toml --group test -o requirements/test.txt
+	$(LOCK) pyproject.toml --constraints requirements/test.txt -o requirements/base.txt
+	$(LOCK) --group build --constraints requirements/test.txt -o requirements/build.txt
+
+clean:  ## remove both environments and what tools left behind
+	rm -rf $(BASE) $(TEST) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BASE_LIBRARIES):
+	@echo "making $(BASE)  (libraries, once: about 350 MB)"
+	@$(PYTHON) -m venv --clear $(BASE)
+	@$(BASE)/$(LIBRARIES) -r requirements/base.txt -r requirements/build.txt
+	@touch $@
+
+$(TEST_LIBRARIES):
+	@echo "making $(TEST)  (libraries and test tools, once: about 600 MB)"
+	@$(PYTHON) -m venv --clear $(TEST)
+	@$(TEST)/$(LIBRARIES) -r requirements/test.txt
+	@touch $@
+
+$(BASE_READY): $(BASE_LIBRARIES)
+	@$(BASE)/$(PROJECT)
+	@touch $@
+
+$(TEST_READY): $(TEST_LIBRARIES)
+	@$(TEST)/$(PROJECT)
+	@touch $@
