@@ -1,6 +1,6 @@
 """The live loop: read, detect, classify, tally, publish. The only place with signals, retries and, later, threads.
 
-    starting -> running <-> degraded (nothing from the source, or frames that cannot be used)
+    starting -> running <-> degraded (no frame that can be used for read_timeout_s)
                    |            |
                    +-----+------+
                          v
@@ -8,7 +8,8 @@
                          |
                          +-----> failed (an error that is not the frame's)
 
-SIGINT and SIGTERM end the loop after the frame in hand: the tally is finished and published, then `stopped`.
+SIGINT and SIGTERM end the loop after the frame in hand: the tally is finished and published, then `stopped`. Counts sent while
+no usable frame comes are not valid, those of a run that ends so neither: silence is no "no cells".
 """
 
 import logging
@@ -24,7 +25,7 @@ import numpy as np
 from edgecell import clock, pipeline, tally
 from edgecell.bundle import CellClass
 from edgecell.classify import Classifier
-from edgecell.errors import EdgecellError, FrameCorrupt, FrameTimeout
+from edgecell.errors import EdgecellError, FrameCorrupt, FrameTimeout, SourceUnavailable
 from edgecell.gate import Limits
 from edgecell.messages import Frame, FrameReport, Kind, PixelUmSource, Tally
 from edgecell.protocols import FrameSource, Publisher, Segmenter
@@ -89,6 +90,7 @@ class Runtime:
         self._reason = ""
         self._next_index = 0
         self._silent_since_ns: int | None = None
+        self._trouble = ""
         self._stop = False
         self._started_ns = clock.monotonic_ns()
         self._sequences = {"counts": 0, "heartbeat": 0}
@@ -102,50 +104,74 @@ class Runtime:
         Whatever happens, the counts so far and the last state are published.
         """
         self._state = "running"
-        try:
-            with self._stop_on_signals():
+        end: tuple[State, str] = "failed", "an unexpected error ended the program"
+        with self._stop_on_signals():
+            try:
                 while not self._stop and self._step():
                     self._tell()
-            self._state, self._reason = "stopped", ""
-        except EdgecellError as error:
-            self._state, self._reason = "failed", error.what
-            raise
-        finally:
-            counts = self._counts(final=True)
-            self._send(counts)
-            self._send(self._heartbeat())
+                end = "stopped", self._trouble
+            except EdgecellError as error:
+                end = "failed", error.what
+                raise
+            finally:
+                self._state, self._reason = end
+                counts = self._counts(final=True)
+                self._send(counts, self._heartbeat())
         return self._progress(counts)
 
     def _step(self) -> bool:
         """One look at the source; False when the run is over."""
         if self._total.frames.captured >= (self._settings.max_frames or float("inf")):
             return False
+        since_ns = self._silent_since_ns = clock.monotonic_ns() if self._silent_since_ns is None else self._silent_since_ns
         try:
             frame = self._source.read(min(GLANCE_S, self._settings.read_timeout_s))
         except FrameTimeout:
-            self._silence()
+            self._silence(since_ns)
             return True
         except FrameCorrupt as error:
             LOG.error("frame %d failed: %s", error.index, error)  # noqa: TRY400 the line says it all
             self._arrived(error.index)
             self._total = tally.fail(self._total)
+            self._silence(since_ns)
             self._observer.settled(None, self._now)
             return True
         if frame is None:
             self._state = "draining"
+            self._check_end()
             return False
         self._arrived(frame.index)
+        self._usable()
         self._observer.settled(self._count(frame), self._now)
         return True
 
-    def _silence(self) -> None:
-        """Nothing within a glance. After read_timeout_s the run is degraded: that is no frame, not a frame without cells."""
-        now = clock.monotonic_ns()
-        self._silent_since_ns = self._silent_since_ns or now
-        silent_s = (now - self._silent_since_ns) / 1e9 + GLANCE_S
-        if silent_s >= self._settings.read_timeout_s and self._state == "running":
-            self._state, self._reason = "degraded", f"no frame from {self._source.source_id} for {silent_s:.1f} s"
-            LOG.warning("%s", self._reason)
+    def _check_end(self) -> None:
+        """A source that ended without one frame that could be used counted nothing: that is an error, not a count of zero."""
+        frames = self._total.frames
+        if frames.captured and frames.failed + frames.dropped == frames.captured:
+            what = f"none of the {frames.captured} frames of {self._source.source_id} could be used: the lines above say why"
+            raise SourceUnavailable(what)
+
+    def _silence(self, since_ns: int) -> None:
+        """No usable frame. After read_timeout_s of that the run is degraded: it is no frame, not a frame without cells."""
+        silent_s = (clock.monotonic_ns() - since_ns) / 1e9
+        if silent_s < self._settings.read_timeout_s:
+            return
+        if not self._trouble:
+            LOG.warning("no usable frame from %s for %.1f s", self._source.source_id, silent_s)
+        self._trouble = f"no usable frame from {self._source.source_id} for {silent_s:.1f} s"
+        if not self._stop:
+            self._state, self._reason = "degraded", self._trouble
+
+    def _usable(self) -> None:
+        """A frame that can be looked at ends a silence."""
+        self._silent_since_ns = None
+        if not self._trouble:
+            return
+        LOG.info("frames from %s again", self._source.source_id)
+        self._trouble = ""
+        if not self._stop:
+            self._state, self._reason = "running", ""
 
     def _arrived(self, index: int) -> None:
         """Book a frame, and as dropped those that the source numbered but never gave."""
@@ -155,9 +181,6 @@ class Runtime:
         if lost:
             LOG.warning("%d frames lost before frame %d of %s", lost, index, self._source.source_id)
             self._total = tally.drop(self._total, lost)
-        self._silent_since_ns = None
-        if self._state == "degraded":
-            self._state, self._reason = "running", ""
 
     def _count(self, frame: Frame) -> FrameReport:
         """Detect, classify, tally. On an error the frame is booked as failed before it is raised."""
@@ -185,9 +208,12 @@ class Runtime:
             self._send(self._heartbeat())
         self._publisher.serve(0)
 
-    def _send(self, message: Message) -> None:
-        self._publisher.publish(*to_wire(message))
-        self._observer.sent(message)
+    def _send(self, *messages: Message) -> None:
+        """All of them are on the bus before anyone looks on: a display that fails must not keep the last state from it."""
+        for message in messages:
+            self._publisher.publish(*to_wire(message))
+        for message in messages:
+            self._observer.sent(message)
 
     def _next(self, kind: str) -> int:
         sequence = self._sequences[kind]
@@ -197,7 +223,7 @@ class Runtime:
     def _counts(self, *, final: bool) -> CountsMessage:
         """The counts so far. final: they close the window, take a sequence number and are published."""
         now, window = clock.monotonic_ns(), self._window
-        valid = self._state not in ("degraded", "failed")
+        invalid = self._trouble or (self._reason if self._state == "failed" else "")
         message = CountsMessage(
             device_id=self._identity.device_id,
             run_id=self._identity.run_id,
@@ -219,8 +245,8 @@ class Runtime:
             pixel_um=self._scale[0],
             pixel_um_source=self._scale[1],
             models=self._models,
-            valid=valid,
-            invalid_reason="" if valid else self._reason,
+            valid=not invalid,
+            invalid_reason=invalid,
         )
         if final:
             self._window = _Window.start(self._total)
