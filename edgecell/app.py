@@ -61,6 +61,11 @@ class Plan:
     publisher: Chosen
     bundles: Mapping[Kind, Bundle]
 
+    @property
+    def classes(self) -> dict[str, CellClass]:
+        """Label -> what it means, of all bundles."""
+        return {each.name: each for bundle in self.bundles.values() for each in bundle.manifest.classes}
+
     @contextmanager
     def recogniser(self) -> Iterator[Recogniser]:
         """Segmenter and classifiers, their golden cells replayed. Raises BundleMismatch, EngineError, MissingDependency."""
@@ -75,7 +80,7 @@ class Plan:
             yield Recogniser(
                 segmenter=stack.enter_context(self.segmenter.make()),
                 classifiers=classifiers,
-                classes={each.name: each for bundle in self.bundles.values() for each in bundle.manifest.classes},
+                classes=self.classes,
                 models=tuple(models),
             )
 

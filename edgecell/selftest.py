@@ -5,12 +5,14 @@ frame), which is what a user sees, and per-frame findings of the cells wholly in
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from edgecell.messages import NOTICE, NUCLEATED, RED_BLOOD_CELL, Cell, FrameReport
+from edgecell import tally
+from edgecell.bundle import CellClass
+from edgecell.messages import NOTICE, NUCLEATED, RED_BLOOD_CELL, Cell, Classification, FrameReport, Tally
 from edgecell.runtime import Observer, Progress
 from edgecell.segmenters.stain.segmenter import LARGEST_RADIUS_UM
 from edgecell.sources.phantom.options import Options
@@ -25,8 +27,8 @@ class Outcome:
     """counted, true: cells by label over the processed frames. unsure: counted as no class.
 
     red_error: sum over frames of |found - true| red cells wholly inside / true. nucleated_found: share of the true nucleated
-    cells wholly inside with a found one on their centre; labelled_right: share of those found, not at an edge and decided,
-    that carry the true label. None where there was none to judge.
+    cells wholly inside with a found one on their centre; decided: share of those found and not at an edge that were not left
+    unsure; labelled_right: share of those decided that carry the true label. None where there was none to judge.
     """
 
     frames: int
@@ -45,11 +47,11 @@ class Outcome:
 
 
 class SelfTest:
-    """Observes a phantom run, and hands on all that it sees to `display`."""
+    """Observes a phantom run, and hands on all that it sees to `display`. classes: label -> what it means."""
 
-    def __init__(self, options: Options, display: Observer) -> None:
-        self._options, self._display = options, display
-        self._counted: Counter[str] = Counter()
+    def __init__(self, options: Options, classes: Mapping[str, CellClass], display: Observer) -> None:
+        self._options, self._classes, self._display = options, classes, display
+        self._total = Tally()
         self._true: Counter[str] = Counter()
         self._seen: Counter[str] = Counter()
 
@@ -67,11 +69,7 @@ class SelfTest:
         self._seen["frames"] += 1
         truth = truth_of(self._options, report.frame_index)
         self._true.update(cell.label for cell in truth if self._counts(cell))
-        for answer in report.classifications:
-            if answer.decided:
-                self._counted[answer.label] += 1
-            else:
-                self._seen["unsure"] += 1
+        self._total = tally.add(tally.capture(self._total), report, self._classes)
         whole = [cell for cell in truth if cell.wholly_inside]
         self._compare_red(report, whole)
         self._compare_nucleated(report, [cell for cell in whole if cell.kind == NUCLEATED])
@@ -81,9 +79,9 @@ class SelfTest:
         seen = self._seen
         return Outcome(
             frames=seen["frames"],
-            counted=dict(self._counted),
+            counted=dict(self._total.counts),
             true=dict(self._true),
-            unsure=seen["unsure"],
+            unsure=self._total.unsure,
             red_error=_ratio(seen["red_off"], seen["red"]),
             nucleated_found=_ratio(seen["found"], seen["nucleated"]),
             labelled_right=_ratio(seen["right"], seen["decided"]),
@@ -116,8 +114,13 @@ class SelfTest:
             free.remove(near)
             answer = answers.get(near.cell_index)
             self._seen.update(found=1, labelled=answer is not None)
-            if answer is not None and answer.decided:
+            if answer is not None and self._is_counted(answer):
                 self._seen.update(decided=1, right=answer.label == true.label)
+
+    def _is_counted(self, answer: Classification) -> bool:
+        """As the tally sees it: a cell that was taken for none is unsure."""
+        meaning = self._classes.get(answer.label)
+        return answer.decided and not (meaning and meaning.group == "reject")
 
 
 def _distance(cell: Cell, true: TrueCell) -> float:

@@ -1,8 +1,10 @@
 """`edgecell run`: the live loop."""
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 import click
 import msgspec
@@ -10,6 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import Self
 
 from edgecell import app, clock, settings
 from edgecell.cli.watch import line, picture
@@ -57,8 +60,8 @@ def command(
         max_frames = DEMO_FRAMES
     plan = app.plan(_overridden(chosen, source, endpoint, max_frames, sample_id))
     display = _display(as_json)
-    test = SelfTest(plan.source.options, display) if plan.source.name == "phantom" else None
-    with plan.runtime(test or display) as runtime:
+    test = SelfTest(plan.source.options, plan.classes, display) if plan.source.name == "phantom" else None
+    with display, plan.runtime(test or display) as runtime:
         last = runtime.run()
     display.end(last, test.outcome() if test else None)
 
@@ -79,13 +82,34 @@ def _overridden(
     return settings.checked(msgspec.structs.replace(chosen, **values))
 
 
-def _display(as_json: bool) -> "JsonLines | PlainLines | Screen":
+def _display(as_json: bool) -> "Display":
     if as_json:
         return JsonLines()
     return Screen() if sys.stdout.isatty() else PlainLines()
 
 
-class JsonLines:
+class Display(ABC):
+    """Who shows a run. Left when the run is over, however it ended; `end` follows if it ended well."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(  # noqa: B027 most have nothing to leave
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    @abstractmethod
+    def settled(self, report: FrameReport | None, progress: Callable[[], Progress]) -> None: ...
+
+    @abstractmethod
+    def sent(self, message: Message) -> None: ...
+
+    @abstractmethod
+    def end(self, last: Progress, outcome: Outcome | None) -> None: ...
+
+
+class JsonLines(Display):
     """Counts messages as they are on the bus, one a line."""
 
     def settled(self, report: FrameReport | None, progress: Callable[[], Progress]) -> None:
@@ -100,7 +124,7 @@ class JsonLines:
             click.echo(msgspec.json.encode(outcome.as_json()))
 
 
-class PlainLines:
+class PlainLines(Display):
     """A line every few seconds on stderr, for logs and pipes; the table at the end on stdout."""
 
     def __init__(self) -> None:
@@ -119,12 +143,16 @@ class PlainLines:
         _print_end(Console(width=110), last, outcome)
 
 
-class Screen:
+class Screen(Display):
     """The whole state, drawn again four times a second."""
 
     def __init__(self) -> None:
         self._live = Live(console=Console(), auto_refresh=False, transient=True)
         self._next_ns = 0
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Give the terminal its cursor back."""
+        self._live.stop()
 
     def settled(self, report: FrameReport | None, progress: Callable[[], Progress]) -> None:  # noqa: ARG002
         if clock.monotonic_ns() < self._next_ns:
@@ -137,7 +165,6 @@ class Screen:
         pass
 
     def end(self, last: Progress, outcome: Outcome | None) -> None:
-        self._live.stop()
         _print_end(Console(), last, outcome)
 
 
