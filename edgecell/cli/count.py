@@ -1,8 +1,12 @@
 """`edgecell count`: whole fields from files."""
 
 import logging
+import math
 import sys
+from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 import click
 import cv2
@@ -24,7 +28,21 @@ from edgecell.report import overlay
 from edgecell.settings import PartSettings, Settings
 
 LOG = logging.getLogger("edgecell.count")
-PIXEL_UM = click.FloatRange(0, 10, min_open=True)
+OVERLAY_SUFFIX = ".overlay.png"
+
+
+class _Scale(click.FloatRange):
+    """A number in a range; click lets `nan` through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number", param, ctx)
+        return number
+
+
+PIXEL_UM = _Scale(0.01, 2)
+"""Micrometres a pixel of any light microscope: beyond, a cell would be larger than the image, or smaller than a pixel."""
 
 
 @click.command()
@@ -38,6 +56,7 @@ def command(paths: tuple[Path, ...], as_json: bool, overlay_dir: Path | None, pi
 
     A cell counts when its centre is far enough inside the field for a cell of its kind to be whole; others are excluded as
     `edge`. An image that cannot be read is reported and the others are counted; the exit code is 5 when none could be.
+    Annotated pictures are called NAME.overlay.png, and are no fields when a folder with them is counted.
 
     \b
     Examples:
@@ -45,11 +64,10 @@ def command(paths: tuple[Path, ...], as_json: bool, overlay_dir: Path | None, pi
       edgecell count slide17/ --overlay out/ --pixel-um 0.068
       edgecell count slide17/ --json > slide17.jsonl
     """
-    files = [file for path in paths for file in listed(path)]
+    files = list(dict.fromkeys(file for path in paths for file in _fields(path)))
     plan = app.plan(_settings(bundle, pixel_um))
-    if overlay_dir is not None:
-        _make_folder(overlay_dir)
-    total, failed = Tally(), 0
+    pictures = {} if overlay_dir is None else _pictures(files, overlay_dir)
+    total = Tally()
     table = _table()
     with plan.recogniser() as recogniser, ProgressBar(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         for file in bar.track(files, description="counting"):
@@ -57,8 +75,10 @@ def command(paths: tuple[Path, ...], as_json: bool, overlay_dir: Path | None, pi
             try:
                 image = load_image(file)
             except FrameCorrupt as error:
+                if len(files) == 1:
+                    raise
                 LOG.error("%s", error)  # noqa: TRY400 one line, no traceback
-                total, failed = tally.fail(total), failed + 1
+                total = tally.fail(total)
                 if as_json:
                     _print_json({"image": str(file), "error": str(error)})
                 continue
@@ -67,14 +87,14 @@ def command(paths: tuple[Path, ...], as_json: bool, overlay_dir: Path | None, pi
             if as_json:
                 _print_json(_line(file, report, recogniser))
             _add_row(table, file, report, recogniser)
-            if overlay_dir is not None:
-                _write_overlay(overlay_dir, file, files, overlay.draw(image, report, tuple(recogniser.classes)))
+            if file in pictures:
+                _write(pictures[file], overlay.draw(image, report, _labels(recogniser)))
+        if total.frames.failed == len(files):
+            raise SourceUnavailable("no image could be read", fix="see the lines above, one an image")
         if as_json:
             _print_json(_total(total, recogniser))
         else:
             Console(width=None if sys.stdout.isatty() else 140).print(_summary(table, total, recogniser))
-    if failed == len(files):
-        raise SourceUnavailable("no image could be read", fix="see the lines above, one an image")
 
 
 def _settings(bundle: str, pixel_um: float | None) -> Settings:
@@ -82,11 +102,31 @@ def _settings(bundle: str, pixel_um: float | None) -> Settings:
     return Settings(segmenter=segmenter, models={"nucleated": bundle})
 
 
-def _make_folder(folder: Path) -> None:
+def _fields(path: Path) -> list[Path]:
+    """The file itself, or the images of a folder but for what an earlier --overlay drew. Raises SourceUnavailable."""
+    found = listed(path)
+    if path.is_file():
+        return found
+    fields = [file for file in found if not file.name.endswith(OVERLAY_SUFFIX)]
+    if not fields:
+        raise SourceUnavailable(f"{path}: holds annotated pictures only", fix="give a folder with the fields themselves")
+    return fields
+
+
+def _pictures(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Where the annotated picture of each file goes, numbered where images share a name. Makes the folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"--overlay {folder}: {error.strerror}", fix="give a folder that can be written") from None
+    pictures: dict[Path, Path] = {}
+    taken: set[str] = set()
+    for file in files:
+        names = (f"{file.stem}{number}" for number in chain([""], (f"-{again}" for again in count(2))))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        pictures[file] = folder / f"{name}{OVERLAY_SUFFIX}"
+    return pictures
 
 
 def _look(file: Path, image: NDArray[np.uint8], recogniser: Recogniser) -> FrameReport:
@@ -173,7 +213,7 @@ def _add_row(table: Table, file: Path, report: FrameReport, recogniser: Recognis
     scale = "unknown" if report.pixel_um is None else f"{report.pixel_um:.3f}"
     cells = ", ".join(named) or (f"not counted: {report.verdict.reason}" if report.verdict.reason else "none")
     per_kind = [str(counted.counts.get(kind, 0)) for kind in ("red_blood_cell", "platelet")]
-    table.add_row(str(file), cells, *per_kind, str(counted.unsure), str(sum(counted.excluded.values())), scale)
+    table.add_row(Text(str(file)), cells, *per_kind, str(counted.unsure), str(sum(counted.excluded.values())), scale)
 
 
 def _summary(table: Table, total: Tally, recogniser: Recogniser) -> Group:
@@ -193,8 +233,11 @@ def _summary(table: Table, total: Tally, recogniser: Recogniser) -> Group:
     return Group(table, rows, Text("\n".join(lines)), Text(NOTICE, style="italic"))
 
 
-def _write_overlay(folder: Path, file: Path, files: list[Path], picture: NDArray[np.uint8]) -> None:
-    """`<name>.png`, numbered where two images of different folders share a name."""
-    same = [each for each in files if each.stem == file.stem]
-    suffix = f"-{same.index(file) + 1}" if len(same) > 1 else ""
-    cv2.imwrite(str(folder / f"{file.stem}{suffix}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+def _write(path: Path, picture: NDArray[np.uint8]) -> None:
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    try:
+        path.write_bytes(data.tobytes() if done else b"")
+    except OSError as error:
+        raise SettingsError(
+            f"--overlay: cannot write {path}: {error.strerror}", fix="give a folder that can be written"
+        ) from None
