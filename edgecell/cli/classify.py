@@ -3,8 +3,10 @@
 import logging
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import msgspec
@@ -20,11 +22,20 @@ from edgecell.cli.count import PIXEL_UM
 from edgecell.errors import FrameCorrupt, SourceUnavailable
 from edgecell.imagefile import listed, load_image
 from edgecell.messages import NOTICE
-from edgecell.preprocess import Crop, cut
+from edgecell.preprocess import Crop, Preprocess, cut
 from edgecell.settings import Settings
 
 LOG = logging.getLogger("edgecell.classify")
 BATCH = 64
+
+
+class Answer(NamedTuple):
+    """What one cell was taken for. probabilities: float32 (K,), in the bundle's class order."""
+
+    label: str
+    confidence: float
+    decided: bool
+    probabilities: NDArray[np.float32]
 
 
 @click.command()
@@ -36,7 +47,8 @@ def command(paths: tuple[Path, ...], bundle: str, pixel_um: float | None, as_jso
     """Classify single cells: images, or folders of them, each with one cell in the middle.
 
     `label` is the most probable class, also where it is not decided; a label that is not decided would be counted as unsure.
-    The scale matters: give --pixel-um for images from another microscope than the bundle's dataset.
+    The scale matters: give --pixel-um for images from another microscope than the bundle's dataset. An image that cannot be
+    read is reported and the others are classified; the exit code is 5 when none could be.
 
     \b
     Examples:
@@ -44,69 +56,75 @@ def command(paths: tuple[Path, ...], bundle: str, pixel_um: float | None, as_jso
       edgecell classify PBC_dataset_normal_DIB/neutrophil --json
       edgecell classify mycells/ --pixel-um 0.07
     """
-    files = [file for path in paths for file in listed(path)]
+    files = list(dict.fromkeys(file for path in paths for file in listed(path)))
     plan = app.plan(Settings(models={"nucleated": bundle}))
     manifest = plan.bundles["nucleated"].manifest
-    if pixel_um is None:
-        pixel_um = manifest.preprocess.pixel_um
-        LOG.info(
-            "scale: %g um per pixel, that of %s's dataset; give --pixel-um for another microscope", pixel_um, manifest.name
-        )
+    scale_um = pixel_um or manifest.preprocess.pixel_um
     found: Counter[tuple[str, bool]] = Counter()
     quiet = not sys.stderr.isatty()
     with plan.recogniser() as recogniser, Progress(console=Console(stderr=True), disable=quiet) as bar:
         classifier = recogniser.classifiers["nucleated"]
+        tell = partial(_json, tuple(recogniser.classes)) if as_json else _text
         task = bar.add_task("classifying", total=len(files))
         for at in range(0, len(files), BATCH):
-            readable, crops = _crops(files[at : at + BATCH], pixel_um, manifest.preprocess.crop_um, manifest.preprocess.size_px)
-            found.update(_answers(readable, crops, classifier, tuple(recogniser.classes), as_json))
-            bar.advance(task, len(files[at : at + BATCH]))
+            cells = [(file, _crop(file, scale_um, manifest.preprocess)) for file in files[at : at + BATCH]]
+            if len(files) == 1 and isinstance(cells[0][1], FrameCorrupt):
+                raise cells[0][1]
+            found.update(_answers(cells, classifier, tell))
+            bar.advance(task, len(cells))
     if not found:
         raise SourceUnavailable("no image could be read", fix="see the lines above, one an image")
+    if pixel_um is None:
+        LOG.info("scale: %g um per pixel, that of %s's dataset; else give --pixel-um", scale_um, manifest.name)
     if not as_json:
         Console().print(_summary(found))
     click.echo(NOTICE, err=as_json)
 
 
-def _crops(files: Sequence[Path], pixel_um: float, crop_um: float, size_px: int) -> tuple[list[Path], list[Crop]]:
-    """The files that can be read, and the window around the middle of each."""
-    readable, crops = [], []
-    for file in files:
-        try:
-            image = load_image(file)
-        except FrameCorrupt as error:
-            LOG.error("%s", error)  # noqa: TRY400 one line, no traceback
-            continue
-        readable.append(file)
-        crops.append(cut(image, (image.shape[1] / 2, image.shape[0] / 2), pixel_um, crop_um, size_px))
-    return readable, crops
+def _crop(file: Path, pixel_um: float, spec: Preprocess) -> Crop | FrameCorrupt:
+    """The window around the middle of an image, or why there is none."""
+    try:
+        image = load_image(file)
+    except FrameCorrupt as error:
+        return error
+    return cut(image, (image.shape[1] / 2, image.shape[0] / 2), pixel_um, spec.crop_um, spec.size_px)
 
 
 def _answers(
-    files: Sequence[Path], crops: Sequence[Crop], classifier: Classifier, names: tuple[str, ...], as_json: bool
+    cells: Sequence[tuple[Path, Crop | FrameCorrupt]],
+    classifier: Classifier,
+    tell: Callable[[Path, Answer | FrameCorrupt], str],
 ) -> list[tuple[str, bool]]:
-    """Print an answer for each file; (label, decided) of each."""
+    """Print a line for each file, in order; (label, decided) of each that could be read."""
+    rows = iter(classifier.probabilities([crop for _, crop in cells if not isinstance(crop, FrameCorrupt)]))
     answers = []
-    for file, row in zip(files, classifier.probabilities(crops), strict=True):
-        label, confidence, decided = classifier.best(row)
-        answers.append((label, decided))
-        if as_json:
-            click.echo(msgspec.json.encode(_line(file, label, confidence, decided, names, row)))
+    for file, crop in cells:
+        if isinstance(crop, FrameCorrupt):
+            LOG.error("%s", crop)
+            answer: Answer | FrameCorrupt = crop
         else:
-            click.echo(f"{file}: {label} {100 * confidence:.1f} %{'' if decided else ' (unsure)'}")
+            row = next(rows)
+            answer = Answer(*classifier.best(row), row)
+            answers.append((answer.label, answer.decided))
+        if text := tell(file, answer):
+            click.echo(text)
     return answers
 
 
-def _line(
-    file: Path, label: str, confidence: float, decided: bool, names: tuple[str, ...], row: NDArray[np.float32]
-) -> dict[str, object]:
-    return {
-        "image": str(file),
-        "label": label,
-        "confidence": confidence,
-        "decided": decided,
-        "probabilities": dict(zip(names, row.tolist(), strict=True)),
-    }
+def _text(file: Path, answer: Answer | FrameCorrupt) -> str:
+    if isinstance(answer, FrameCorrupt):
+        return ""
+    return f"{file}: {answer.label} {100 * answer.confidence:.1f} %{'' if answer.decided else ' (unsure)'}"
+
+
+def _json(names: tuple[str, ...], file: Path, answer: Answer | FrameCorrupt) -> str:
+    line: dict[str, object] = {"image": str(file)}
+    if isinstance(answer, FrameCorrupt):
+        line["error"] = str(answer)
+    else:
+        line |= {"label": answer.label, "confidence": answer.confidence, "decided": answer.decided}
+        line["probabilities"] = dict(zip(names, answer.probabilities.tolist(), strict=True))
+    return msgspec.json.encode(line).decode()
 
 
 def _summary(found: Counter[tuple[str, bool]]) -> Table:
