@@ -14,12 +14,15 @@ INTERRUPTED, CANNOT_WRITE = 130, 1
 def main() -> None:
     """One line on stderr for an error, no traceback, and the exit code of its class."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="edgecell", standalone_mode=False)
     except EdgecellError as error:
-        click.echo(f"edgecell: error: {error}", err=True)
+        _tell(str(error))
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        if not sys.argv[1:]:  # nothing was asked for: the help
+            error.show()
+        else:
+            _tell(f"{error.format_message().rstrip('.')}. Fix: see {_command(error)} --help")
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
@@ -27,6 +30,17 @@ def main() -> None:
         # Whoever read stdout has gone; without this Python would complain about it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(CANNOT_WRITE)
+
+
+def _tell(problem: str) -> None:
+    """One line, whatever a library's message or a file's name holds."""
+    click.echo(f"edgecell: error: {' '.join(problem.split())}", err=True)
+
+
+def _command(error: click.ClickException) -> str:
+    """The command that was called, as it is typed."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return context.command_path if context else "edgecell"
 
 
 if __name__ == "__main__":
