@@ -1,0 +1,231 @@
+"""`edgecell doctor`: what this machine has, what it lacks, and how to get it."""
+
+import importlib
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+
+import click
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edgecell import __version__, clock, plugins
+from edgecell.errors import BundleError, EdgecellError, MissingDependency
+from edgecell.messages import NOTICE
+
+LIBRARIES = {
+    "numpy": "numpy",
+    "opencv-python-headless": "cv2",
+    "onnxruntime": "onnxruntime",
+    "pyzmq": "zmq",
+    "msgspec": "msgspec",
+    "typing-extensions": "typing_extensions",
+    "click": "click",
+    "rich": "rich",
+}
+"""Base dependencies: name of the package -> name of its module. Left out: tomli, which only Python 3.10 needs."""
+
+FLAGS = {
+    "avx2": "AVX2",
+    "avx_vnni": "AVX-VNNI",
+    "avx512_vnni": "AVX512-VNNI",
+    "asimddp": "dot product",
+    "i8mm": "INT8 matrix product",
+}
+"""Names in /proc/cpuinfo of what speeds INT8 up: x86, then ARM."""
+INT8_FLAGS = {"avx_vnni", "avx512_vnni", "asimddp", "i8mm"}
+
+GIB = 2**30
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked for; has and lacks are "" where there is nothing to say.
+
+    has: what is there. lacks: what is missing and how to get it. needed: edgecell cannot do its work without it.
+    """
+
+    subject: str
+    has: str = ""
+    lacks: str = ""
+    needed: bool = False
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: a list of entries for each chapter.")
+def command(as_json: bool) -> None:
+    """Say what this machine has for edgecell, what it lacks, and how to get that.
+
+    Looks at the processor, memory, libraries, every source, segmenter, engine and publisher, the model bundles (each checksum),
+    accelerators, cameras and the clock. Opens no camera and no socket, changes nothing.
+
+    Exit code 0 unless something is missing that every run needs: then 3 (a library) or 4 (a model bundle).
+
+    \b
+    Examples:
+      edgecell doctor
+      edgecell doctor --json | python -m json.tool
+    """
+    chapters = examine(Path("/"))
+    if as_json:
+        click.echo(msgspec.json.encode({"edgecell": __version__, **chapters, "notice": NOTICE}).decode())
+    else:
+        _draw(chapters)
+    for chapter, error in (("libraries", MissingDependency), ("bundles", BundleError)):
+        for entry in chapters[chapter]:
+            if entry.needed and entry.lacks:
+                raise error(f"{entry.subject} cannot be used", fix=entry.lacks)
+
+
+def examine(root: Path) -> dict[str, list[Entry]]:
+    """Chapter -> entries. root: where /proc, /sys, /dev and /etc are looked for."""
+    libraries = [_library(package, module) for package, module in LIBRARIES.items()]
+    chapters = {"machine": list(_machine(root)), "libraries": libraries, "parts": list[Entry](), "bundles": list[Entry]()}
+    if not any(each.lacks for each in libraries):  # else neither could be loaded
+        chapters["parts"], chapters["bundles"] = list(_parts()), _bundles()
+    chapters["accelerators"] = list(_accelerators(root))
+    chapters["cameras"] = list(_cameras(root))
+    chapters["clock"] = [_clock()]
+    return chapters
+
+
+def _machine(root: Path) -> Iterator[Entry]:
+    yield Entry(subject="Python", has=f"{platform.python_version()} ({platform.python_implementation()})")
+    yield Entry(subject="system", has=f"{_system()}, Linux {platform.release()}, {platform.machine()}")
+    yield _processor(root)
+    yield Entry(subject="cores", has=f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}")
+    sizes = dict(line.split(":", 1) for line in _read(root / "proc/meminfo").splitlines() if ":" in line)
+    total, free = (_kib(sizes.get(name, "")) for name in ("MemTotal", "MemAvailable"))
+    yield Entry(subject="memory", has=f"{total / GIB:.1f} GiB, {free / GIB:.1f} available" if total else "unknown")
+    disk = shutil.disk_usage(".")
+    yield Entry(subject="disk here", has=f"{disk.total / GIB:.1f} GiB, {disk.free / GIB:.1f} free")
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.system()
+
+
+def _processor(root: Path) -> Entry:
+    fields = dict(_field(line) for line in _read(root / "proc/cpuinfo").splitlines())
+    present = set(fields.get("flags", fields.get("Features", "")).split())
+    model = fields.get("model name") or _read(root / "proc/device-tree/model") or "unknown processor"
+    known = ", ".join(name for flag, name in FLAGS.items() if flag in present) or "none of the INT8 instructions looked for"
+    slow = "" if present & INT8_FLAGS else "; no INT8 dot product, so INT8 gains less here than on a processor that has one"
+    return Entry(subject="processor", has=f"{model} ({known}){slow}")
+
+
+def _library(package: str, module: str) -> Entry:
+    try:
+        importlib.import_module(module)
+        return Entry(subject=package, has=metadata.version(package), needed=True)
+    except ImportError as error:  # PackageNotFoundError is one too
+        fix = f"pip install --force-reinstall {package}"
+        return Entry(subject=package, lacks=f"does not load ({error}): {fix}", needed=True)
+
+
+def _parts() -> Iterator[Entry]:
+    # Imported here: with a broken library these do not load, and that is when a doctor is asked.
+    from edgecell.app import TABLES
+
+    for role, table in TABLES.items():
+        yield from (_part(role, table, name) for name in table)
+
+
+def _part(role: str, table: Mapping[str, str], name: str) -> Entry:
+    """What the part's own probe says."""
+    subject = f"{role} {name}"
+    try:
+        probe = plugins.load(role, table, name).probe()
+    except ImportError as error:
+        return Entry(subject=subject, lacks=f"does not load: {error}")
+    return Entry(subject=subject, has=probe.version or ("ready" if probe.usable else ""), lacks=probe.missing)
+
+
+def _bundles() -> list[Entry]:
+    from edgecell.bundle import shipped
+
+    none = Entry(subject="shipped bundles", lacks="none in this installation: install edgecell again", needed=True)
+    return [_bundle(name) for name in shipped()] or [none]
+
+
+def _bundle(name: str) -> Entry:
+    from edgecell.bundle import open_bundle
+
+    try:
+        manifest = open_bundle(name).manifest
+    except EdgecellError as error:
+        return Entry(subject=name, lacks=str(error), needed=True)
+    content = f"{manifest.specimen}, {len(manifest.classes)} classes, {len(manifest.files)} files intact"
+    return Entry(subject=name, has=f"{manifest.version}, {content}", needed=True)
+
+
+def _accelerators(root: Path) -> Iterator[Entry]:
+    driver = _read(root / "proc/driver/nvidia/version").partition("\n")[0].removeprefix("NVRM version: ")
+    yield Entry(subject="NVIDIA driver", has=driver, lacks="" if driver else "none loaded: not needed, models run on the CPU")
+    model, release = _read(root / "proc/device-tree/model"), _read(root / "etc/nv_tegra_release").partition(", GCID")[0]
+    jetson = ", ".join(each for each in (model, release.removeprefix("# ")) if each)
+    if release or "jetson" in model.lower():
+        yield Entry(subject="Jetson", has=jetson)
+    yield Entry(subject="TensorRT engine", lacks="not part of this version: INT8 runs on ONNX Runtime")
+
+
+def _cameras(root: Path) -> Iterator[Entry]:
+    """Video devices by number, each with the name that its driver gives it."""
+    devices = sorted(root.glob("dev/video*"), key=lambda path: (len(path.name), path.name))
+    for device in devices:
+        name = _read(root / "sys/class/video4linux" / device.name / "name") or "unnamed"
+        allowed = os.access(device, os.R_OK | os.W_OK)
+        yield Entry(subject=f"/dev/{device.name}", has=name, lacks="" if allowed else "no permission: join the group video")
+    if not devices:
+        yield Entry(subject="video devices", lacks="no /dev/video*: plug a camera in, or use --source phantom or images:PATH")
+    yield Entry(subject="live camera sources", lacks="not part of this version: record to files and use --source images:PATH")
+
+
+def _clock() -> Entry:
+    if clock.synced():
+        return Entry(subject="clock", has="follows a time server")
+    return Entry(
+        subject="clock",
+        lacks="not known to follow a time server (messages say clock_synced: false): timedatectl set-ntp true",
+    )
+
+
+def _draw(chapters: dict[str, list[Entry]]) -> None:
+    """One row an entry. Text objects, so that brackets in a driver's name are not taken for markup."""
+    table = Table(title=f"edgecell {__version__}", title_justify="left", show_header=False, box=box.SIMPLE)
+    for chapter, entries in chapters.items():
+        table.add_section()
+        table.add_row(Text(chapter, style="bold"))
+        for entry in entries:
+            lacks = Text(entry.lacks, style="red" if entry.needed else "yellow")
+            found = [Text(entry.has)] if entry.has else []
+            table.add_row(Text(f"  {entry.subject}"), Text("\n").join([*found, lacks] if entry.lacks else found))
+    Console().print(table)
+    click.echo(NOTICE)
+
+
+def _read(path: Path) -> str:
+    """Text of a file of the system, without the NUL that ends device-tree strings; "" where there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip("\0 \n")
+    except OSError:
+        return ""
+
+
+def _field(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name.strip(), value.strip()
+
+
+def _kib(text: str) -> int:
+    """Bytes of a /proc/meminfo value such as `16303148 kB`; 0 if it is none."""
+    number = text.split()[:1]
+    return int(number[0]) * 1024 if number and number[0].isdecimal() else 0
