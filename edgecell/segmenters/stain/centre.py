@@ -78,8 +78,8 @@ def _grow(seed: Image, matter: Image) -> Image:
     relief = distance(ground, cv2.BORDER_REPLICATE)
     hull = np.zeros_like(seed)
     cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(seed)), 1)
-    relief[(hull & ground) > 0] += relief.max()
-    cell = _mostly(split(relief, step=1.0, relative_depth=0.15, least_depth=1.0), seed)
+    relief[(hull & ground) > 0] = 2.0 * relief.max()
+    cell = _mostly(split(relief, relative_depth=0.15, least_depth=1.0), seed)
     thin = min(1.2 / WORK_UM, 0.4 * (float(seed.sum()) / np.pi) ** 0.5)
     return fill_holes(_mostly(components(opened(cell, disc(thin)) | seed).labels, seed))
 

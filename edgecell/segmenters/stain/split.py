@@ -1,87 +1,104 @@
-"""Parts touching cells at their necks: a watershed in strict level order, as array operations on whole levels.
+"""Parts touching cells at their necks: a watershed on the height of a relief, as array operations.
 
-Flooding goes down the levels of a relief (distance from the rim, say). A summit that stands out by too little where it meets a
-higher one belongs to it; the others keep the ground that they reach first. OpenCV's own watershed is not ordered by level and
-leaves ragged, misplaced borders.
+Every pixel walks uphill to its summit, which gives the basins; then basins whose summit stands out too little above the pass to
+a higher one join it, the highest passes first. That is the level-ordered watershed with its shallow markers removed, without a
+queue of pixels. OpenCV's own watershed is not ordered by level and leaves ragged, misplaced borders.
 """
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Labels = NDArray[np.int32]
-_CROSS = np.ones((3, 3), np.uint8)
 
 
-def split(relief: NDArray[np.float32], *, step: float, relative_depth: float, least_depth: float) -> Labels:
-    """Labels int32 (H, W), 0 where relief is 0, of a relief float32 (H, W) >= 0 in pixels.
+def split(relief: NDArray[np.float32], *, relative_depth: float, least_depth: float) -> Labels:
+    """Labels int32 (H, W), 0 where relief is 0, of a relief float32 (H, W) >= 0 (distance from the rim in px, say).
 
-    step: height of a level in pixels. A summit of height p stays apart from a higher one when the pass between them is lower
-    than p by at least relative_depth * p and least_depth pixels.
+    A summit of height p stays apart from a higher one when the pass between them is lower than p by at least
+    relative_depth * p and least_depth.
     """
-    labels = np.zeros(relief.shape, np.float32)
-    parent: list[int] = [0]
-    peak: list[float] = [0.0]
-    settled: list[bool] = [True]
-    top = float(relief.max(initial=0.0))
-    for level in [*np.arange(top, 0.0, -step).tolist(), 1e-6]:
-        ground = (relief >= level).astype(np.uint8)
-        _flood(labels, ground)
-        count, islands = cv2.connectedComponents(ground, connectivity=8)
-        _merge(labels, islands.astype(np.int32, copy=False), count, level, peak, settled, parent, relative_depth, least_depth)
-    roots = np.array([_root(parent, i) for i in range(len(parent))], np.int32)
-    _, dense = np.unique(roots, return_inverse=True)
-    return dense.astype(np.int32)[labels.astype(np.int32)]
+    height, width = relief.shape
+    stride = width + 2
+    padded = np.zeros((height + 2, stride), np.float32)
+    padded[1:-1, 1:-1] = relief
+    flat = padded.ravel()
+    ground = np.flatnonzero(flat)
+    if ground.size == 0:
+        return np.zeros(relief.shape, np.int32)
+    basins, peaks = _basins(flat, ground, stride)
+    roots = _join(*_passes(flat, basins, ground, stride, len(peaks)), peaks, relative_depth, least_depth)
+    return roots[basins].reshape(height + 2, stride)[1:-1, 1:-1]
 
 
-def _flood(labels: NDArray[np.float32], ground: NDArray[np.uint8]) -> None:
-    """Grow every label over the ground that it touches, in place."""
-    for _ in range(64):
-        grown = cv2.dilate(labels, _CROSS)
-        take = (labels == 0) & (grown > 0) & (ground > 0)
-        if not take.any():
-            return
-        labels[take] = grown[take]
+def _basins(flat: NDArray[np.float32], ground: NDArray[np.int64], stride: int) -> tuple[Labels, NDArray[np.float32]]:
+    """Basin number of every pixel (0 off the ground) and the height of each basin's summit (entry 0 unused)."""
+    best = flat[ground]
+    target = ground.copy()
+    for step in (-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1):
+        neighbour = flat[ground + step]
+        higher = neighbour > best
+        best = np.where(higher, neighbour, best)
+        target = np.where(higher, ground + step, target)
+    place = np.zeros(flat.shape, np.int32)
+    place[ground] = np.arange(ground.size, dtype=np.int32)
+    uphill = place[target]
+    while True:
+        further = uphill[uphill]
+        if np.array_equal(further, uphill):
+            break
+        uphill = further
+    summits = np.flatnonzero(uphill == np.arange(ground.size))
+    number = np.zeros(ground.size, np.int32)
+    number[summits] = np.arange(1, summits.size + 1, dtype=np.int32)
+    basins = np.zeros(flat.shape, np.int32)
+    basins[ground] = number[uphill]
+    return basins, np.concatenate([np.zeros(1, np.float32), flat[ground[summits]]])
 
 
-def _root(parent: list[int], index: int) -> int:
-    while parent[index] != index:
-        index = parent[index]
-    return index
+def _passes(
+    flat: NDArray[np.float32], basins: Labels, ground: NDArray[np.int64], stride: int, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Pairs (N, 2) of neighbouring basins and the height (N,) of the highest pass between them."""
+    keys, heights = [], []
+    for step in (1, stride - 1, stride, stride + 1):
+        here, there = basins[ground], basins[ground + step]
+        border = np.flatnonzero((here != there) & (there > 0))
+        a, b = here[border].astype(np.int64), there[border].astype(np.int64)
+        keys.append(np.minimum(a, b) * count + np.maximum(a, b))
+        heights.append(np.minimum(flat[ground[border]], flat[ground[border] + step]))
+    key, height = np.concatenate(keys), np.concatenate(heights)
+    if key.size == 0:
+        return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
+    order = np.argsort(key, kind="stable")
+    pairs, first = np.unique(key[order], return_index=True)
+    return np.stack([pairs // count, pairs % count], axis=1), np.maximum.reduceat(height[order], first)
 
 
-def _merge(
-    labels: NDArray[np.float32],
-    islands: NDArray[np.int32],
-    count: int,
-    level: float,
-    peak: list[float],
-    settled: list[bool],
-    parent: list[int],
+def _join(
+    pairs: NDArray[np.int64],
+    heights: NDArray[np.float32],
+    peaks: NDArray[np.float32],
     relative_depth: float,
     least_depth: float,
-) -> None:
-    """Give new islands a label, and let shallow summits join the highest one of their island."""
-    held = labels > 0
-    pairs = np.unique(islands[held].astype(np.int64) * (len(parent)) + labels[held].astype(np.int64))
-    found: dict[int, set[int]] = {}
-    for pair in pairs.tolist():
-        island, label = divmod(pair, len(parent))
-        found.setdefault(island, set()).add(_root(parent, label))
-    fresh = np.zeros(count, np.float32)
-    for island in range(1, count):
-        roots = found.get(island)
-        if roots is None:
-            fresh[island] = len(parent)
-            parent.append(len(parent))
-            peak.append(level)
-            settled.append(False)
-        elif len(roots) > 1:
-            highest = max(roots, key=lambda r: peak[r])
-            for root in roots:
-                if root != highest and not settled[root]:
-                    settled[root] = peak[root] - level >= max(relative_depth * peak[root], least_depth)
-                    if not settled[root]:
-                        parent[root] = highest
-            settled[highest] = settled[highest] or any(settled[r] for r in roots)
-    labels += fresh[islands] * ~held
+) -> Labels:
+    """The final number (1, 2, ... without gaps) of every basin; entry 0 is 0."""
+    parent = list(range(len(peaks)))
+    peak = peaks.tolist()
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    order = np.argsort(-heights, kind="stable")
+    for (a, b), height in zip(pairs[order].tolist(), heights[order].tolist(), strict=True):
+        low, high = root(a), root(b)
+        if low == high:
+            continue
+        if peak[low] > peak[high]:
+            low, high = high, low
+        if peak[low] - height < max(relative_depth * peak[low], least_depth):
+            parent[low] = high
+    roots = np.array([root(i) for i in range(len(parent))])
+    return np.unique(roots, return_inverse=True)[1].astype(np.int32)

@@ -1,0 +1,156 @@
+"""From an image's layers to its cells: matter made whole and parted into cells, each told by stain and size.
+
+Sizes are in micrometres; `um` is the working image's micrometres per pixel, or a first guess of it.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edgecell.messages import NUCLEATED, PLATELET, RED_BLOOD_CELL
+from edgecell.segmenters.stain.layers import Layers
+from edgecell.segmenters.stain.nuclei import NUCLEUS_UM2, Labels, find_nuclei
+from edgecell.segmenters.stain.platelets import find_platelets
+from edgecell.segmenters.stain.regions import Mask, closed, components, dilated, disc, distance, opened
+from edgecell.segmenters.stain.split import split
+
+RED_UM2 = 12.0
+RED_AT_BORDER_UM2 = 5.0
+"""Least area of a red cell (3.9 um across), and of the part of one that the frame's border cuts."""
+PALLOR_UM2 = 22.0
+"""The pale middle of a red cell is at most 5 um across."""
+PINHOLE_UM2 = 0.3
+"""Smaller holes are noise, whatever their shape."""
+BROKEN_UM = 0.4
+"""Half the width of a gap through which a pale middle may be open to the background."""
+CONVEX = 0.72
+"""Least share of its hull that a hole fills: a pale middle is round, the gap between round cells is a star."""
+VALLEY = 0.15
+"""Depth of the pale line between two touching cells, in red cells' depths."""
+THIN_UM = 0.5
+"""Thinner than twice this is no cell."""
+OVERLAP_UM = 1.1
+"""Height of the relief that one red cell's density makes: where two overlap it is low, a pale middle is a summit."""
+SMOOTH_UM = 0.4
+PASS_SHARE = 0.03
+PASS_UM = 0.12
+"""How far the pass between two cells lies below the lower summit, at least."""
+OWN_SHARE = 0.25
+"""Share of a piece that nucleus covers where it belongs to the nucleated cell beside it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Piece:
+    """One cell in the working image. box: x0, y0, x1, y1 half-open. mask: uint8 0/1 inside the box. area: px."""
+
+    kind: str
+    box: tuple[int, int, int, int]
+    mask: Mask
+    area: int
+
+
+def find_cells(maps: Layers, um: float) -> list[Piece]:
+    """All cells of a working image, in no particular order."""
+    nuclei = find_nuclei(maps, um)
+    matter: Mask = whole_matter(maps, um) | (nuclei > 0).astype(np.uint8)
+    spots = find_platelets(maps, matter, nuclei, um)
+    ground: Mask = matter & (spots == 0).astype(np.uint8)
+    labels = gather(part(ground, nuclei, maps, um), nuclei)
+    return _cells(labels, nuclei, um) + _pieces(spots, [PLATELET] * (int(spots.max(initial=0)) + 1))
+
+
+def whole_matter(maps: Layers, um: float) -> Mask:
+    """Matter with the pale middles of red cells filled, also through a broken rim; gaps between touching cells stay open."""
+    level = np.minimum(maps.depth, np.uint8(np.clip(round(maps.red_depth), 3, 255)))
+    valley = cv2.morphologyEx(level, cv2.MORPH_BLACKHAT, disc(0.6 / um))
+    apart: Mask = maps.matter & (valley <= max(2.0, VALLEY * maps.red_depth)).astype(np.uint8)
+    filled: Mask = apart | _holes(1 - apart, um, PINHOLE_UM2) | _small(1 - apart, um)
+    rims = closed(filled, disc(BROKEN_UM / um))
+    filled |= dilated(_holes(1 - rims, um, 1.0), disc(BROKEN_UM / um + 1.0))
+    return opened(filled, disc(THIN_UM / um))
+
+
+def _small(clear: Mask, um: float) -> Mask:
+    """The regions of `clear` that are no more than noise."""
+    parts = components(clear, connectivity=4)
+    mask: Mask = (parts.areas * um**2 < PINHOLE_UM2).astype(np.uint8)[parts.labels]
+    return mask & clear
+
+
+def _holes(clear: Mask, um: float, least_um2: float) -> Mask:
+    """The pale middles among the regions of `clear`."""
+    parts = components(clear, connectivity=4)
+    chosen = np.zeros(len(parts.areas), np.uint8)
+    sizes = parts.areas * um**2
+    for index in np.flatnonzero((sizes >= least_um2) & (sizes <= PALLOR_UM2)).tolist():
+        if index:
+            x, y, width, height = parts.boxes[index].tolist()
+            region = (parts.labels[y : y + height, x : x + width] == index).astype(np.uint8)
+            hull = cv2.contourArea(cv2.convexHull(cv2.findNonZero(region))) + 0.5 * (width + height)
+            chosen[index] = int(parts.areas[index]) >= CONVEX * hull
+    mask: Mask = chosen[parts.labels]
+    return mask
+
+
+def part(ground: Mask, nuclei: Labels, maps: Layers, um: float) -> Labels:
+    """Labels int32 (H, W) of the cells in `ground`: parted at necks and around overlaps; a nucleus is a summit of its own."""
+    depth = np.minimum(maps.depth, np.uint8(min(255.0, 3 * maps.red_depth + 1))).astype(np.float32)
+    smooth = cv2.GaussianBlur(depth, (0, 0), SMOOTH_UM / um)
+    pale = np.clip(1.0 - smooth / max(maps.red_depth, 1.0), -1.0, 1.0)
+    relief = distance(ground, cv2.BORDER_CONSTANT) + np.float32(OVERLAP_UM / um) * pale
+    relief = np.maximum(relief, np.float32(0.5))
+    top = float(relief.max(initial=0.0))
+    for index in range(1, int(nuclei.max(initial=0)) + 1):
+        cap = np.zeros(ground.shape, np.uint8)
+        cv2.fillConvexPoly(cap, cv2.convexHull(cv2.findNonZero((nuclei == index).astype(np.uint8))), 1)
+        relief[cap > 0] = 2 * top
+    relief = cv2.GaussianBlur(relief, (5, 5), 0) * ground
+    return split(relief.astype(np.float32, copy=False), relative_depth=PASS_SHARE, least_depth=PASS_UM / um)
+
+
+def gather(labels: Labels, nuclei: Labels) -> Labels:
+    """Labels where all pieces that lie over the same nucleus are one."""
+    number, count = int(labels.max(initial=0)) + 1, int(nuclei.max(initial=0)) + 1
+    flat = labels.ravel().astype(np.int64) * count + nuclei.ravel()
+    over = np.bincount(flat, minlength=number * count).reshape(number, count)
+    joined = np.arange(number, dtype=np.int32)
+    covered = over[:, 1:] > OWN_SHARE * over.sum(axis=1, keepdims=True)
+    covered[0] = False
+    for nucleus in range(1, count):
+        mine = np.flatnonzero(covered[:, nucleus - 1] & (over[:, 1:].argmax(axis=1) == nucleus - 1))
+        if mine.size > 1:
+            joined[mine] = mine[over[mine, nucleus].argmax()]
+    return joined[labels]
+
+
+def _cells(labels: Labels, nuclei: Labels, um: float) -> list[Piece]:
+    """Nucleated cells and red cells; what is too small for either is left out."""
+    number = int(labels.max(initial=0)) + 1
+    areas = np.bincount(labels.ravel(), minlength=number) * um**2
+    nuclear = np.bincount(labels.ravel(), weights=(nuclei > 0).ravel(), minlength=number) * um**2
+    rim = np.zeros(number, bool)
+    for line in (labels[:2], labels[-2:], labels[:, :2], labels[:, -2:]):
+        rim[line] = True
+    red = areas >= np.where(rim, RED_AT_BORDER_UM2, RED_UM2)
+    kinds = np.where(nuclear >= 0.7 * NUCLEUS_UM2, NUCLEATED, np.where(red, RED_BLOOD_CELL, ""))
+    return _pieces(labels, kinds.tolist())
+
+
+def _pieces(labels: Labels, kinds: list[str]) -> list[Piece]:
+    """The regions of `labels` that have a kind."""
+    rows, columns = np.nonzero(labels)
+    values = labels[rows, columns]
+    order = np.argsort(values, kind="stable")
+    rows, columns, values = rows[order], columns[order], values[order]
+    found, first = np.unique(values, return_index=True)
+    if found.size == 0:
+        return []
+    low_high = [f.reduceat(v, first).tolist() for v in (columns, rows) for f in (np.minimum, np.maximum)]
+    out = []
+    for index, x0, x1, y0, y1 in zip(found.tolist(), *low_high, strict=True):
+        if kinds[index]:
+            box = (x0, y0, x1 + 1, y1 + 1)
+            mask = (labels[y0 : y1 + 1, x0 : x1 + 1] == index).astype(np.uint8)
+            out.append(Piece(kind=kinds[index], box=box, mask=mask, area=int(mask.sum())))
+    return out

@@ -1,0 +1,92 @@
+"""Red cells as a ruler: at which scale does a frame make sense, when nobody tells."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell.messages import RED_BLOOD_CELL
+from edgecell.optics import RED_CELL_UM
+from edgecell.segmenters.stain.cells import Piece, find_cells
+from edgecell.segmenters.stain.density import Image
+from edgecell.segmenters.stain.layers import layers
+
+WORK_UM = 0.3
+"""um per pixel of the working image: a red cell is 24 px across, the gap between two that touch one or two."""
+SHADE_UM = 25.0
+"""Illumination changes slower than this; cells are smaller."""
+SIDES_PX = (96, 192, 384, 768, 1536)
+"""Longer sides of the working images tried at first: the frame may be 4 red cells across, or 64."""
+
+CLEAR_SHARE = 0.05
+"""Where round red cells cover this share of the frame and finer looks only half of it, finer ones are not tried."""
+
+
+class Look(NamedTuple):
+    """Cells found at an assumed um per pixel of the full image, and the working image's pixels per full pixel (x, y)."""
+
+    pieces: list[Piece]
+    pixel_um: float
+    factors: tuple[float, float]
+
+
+def look(image: Image, pixel_um: float) -> Look:
+    """The cells of an RGB image uint8 (H, W, 3), taken to be at pixel_um."""
+    height, width = image.shape[:2]
+    factor = min(2.0, pixel_um / WORK_UM)
+    size = max(8, round(width * factor)), max(8, round(height * factor))
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(image, size, interpolation=how).astype(np.uint8, copy=False)
+    um = pixel_um * width / size[0]
+    return Look(find_cells(layers(small, SHADE_UM / um), um), pixel_um, (size[0] / width, size[1] / height))
+
+
+def round_red_cells(seen: Look, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Diameters (px of the full image) of the red cells that are whole, alone and round, (N,) float64."""
+    height, width = round(shape[0] * seen.factors[1]), round(shape[1] * seen.factors[0])
+    found = [
+        2.0 * float(np.sqrt(piece.area / np.pi / (seen.factors[0] * seen.factors[1])))
+        for piece in seen.pieces
+        if piece.kind == RED_BLOOD_CELL and not _touches(piece, width, height) and _round(piece)
+    ]
+    return np.array(found, np.float64)
+
+
+def _touches(piece: Piece, width: int, height: int) -> bool:
+    x0, y0, x1, y1 = piece.box
+    return x0 <= 1 or y0 <= 1 or x1 >= width - 1 or y1 >= height - 1
+
+
+def _round(piece: Piece) -> bool:
+    """Whether a piece fills the ellipse of its box's proportions, and is less than 1.35 times as long as wide."""
+    points = cv2.findNonZero(piece.mask)
+    hull = cv2.convexHull(points)
+    (_, (a, b), _) = cv2.minAreaRect(hull)
+    a, b = a + 1.0, b + 1.0
+    return max(a, b) <= 1.35 * min(a, b) and piece.area >= 0.9 * np.pi / 4 * a * b
+
+
+def first_look(image: Image) -> Look:
+    """The cells at the scale at which most of the frame is round red cells of the right size, tried from coarse to fine."""
+    side = max(image.shape[:2])
+    best_um, best_share = WORK_UM * SIDES_PX[1] / side, 0.0
+    for work_px in SIDES_PX:
+        if work_px > 2 * side:
+            break
+        seen = look(image, WORK_UM * work_px / side)
+        share, middle = _fit(seen, image.shape)
+        if share > best_share:
+            best_um, best_share = RED_CELL_UM / middle, share
+        elif share < best_share / 2 and best_share > CLEAR_SHARE:
+            break
+    return look(image, best_um)
+
+
+def _fit(seen: Look, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Share of the frame that round red cells of about the assumed size cover, and their median diameter in px (0: none)."""
+    expected = RED_CELL_UM / seen.pixel_um
+    diameters = round_red_cells(seen, shape)
+    fitting = diameters[(diameters > expected / 1.6) & (diameters < expected * 1.6)]
+    share = float((fitting**2).sum()) / (shape[0] * shape[1])
+    return share, float(np.median(fitting)) if fitting.size else 0.0

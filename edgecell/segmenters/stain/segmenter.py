@@ -1,0 +1,109 @@
+"""The part `stain`: frame in, cells out."""
+
+from types import TracebackType
+from typing import ClassVar
+
+import cv2
+import msgspec
+import numpy as np
+from typing_extensions import Self
+
+from edgecell.messages import NUCLEATED, PLATELET, RED_BLOOD_CELL, Cell, Exclusion, Frame, Segmentation
+from edgecell.optics import LEAST_CELLS, RED_CELL_UM, SAME_OPTICS, PixelScale, Scale
+from edgecell.protocols import Probe
+from edgecell.segmenters.stain.cells import Piece
+from edgecell.segmenters.stain.ruler import Look, first_look, look, round_red_cells
+
+LARGEST_RADIUS_UM = {NUCLEATED: 10.0, RED_BLOOD_CELL: 4.5, PLATELET: 2.0}
+"""A cell counts when its centre is at least this far inside the frame: every counted cell is whole, and the field in which
+large cells are counted is not smaller than they are."""
+
+
+class StainOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """pixel_um: micrometres per pixel if known; None measures it on the red cells of the run."""
+
+    pixel_um: float | None = None
+
+
+class StainSegmenter:
+    """Finds nucleated cells, red cells and platelets by stain, size and shape; nothing is learnt.
+
+    Frames are uint8 RGB. One instance is one run: the scale is pooled over the frames it has seen. Raises nothing for odd
+    images; a frame without matter has no cells.
+    """
+
+    kinds: tuple[str, ...] = (NUCLEATED, RED_BLOOD_CELL, PLATELET)
+    Options: ClassVar[type[StainOptions]] = StainOptions
+
+    def __init__(self, options: StainOptions | None = None) -> None:
+        self._scale = PixelScale((options or StainOptions()).pixel_um)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
+        return None
+
+    @classmethod
+    def probe(cls) -> Probe:
+        return Probe(usable=True, version=f"opencv {cv2.__version__}")
+
+    def segment(self, frame: Frame) -> Segmentation:
+        """Every cell of the frame, those at its border too, marked `edge`."""
+        scale = self._scale.told(frame.pixel_um)
+        if scale.pixel_um is not None:
+            seen = look(frame.image, scale.pixel_um)
+        else:
+            seen, scale = self._measure(frame)
+        cells = [_cell(frame, index, piece, seen, scale) for index, piece in enumerate(seen.pieces)]
+        return Segmentation(cells=tuple(cells), pixel_um=scale.pixel_um, pixel_um_source=scale.source)
+
+    def _measure(self, frame: Frame) -> tuple[Look, Scale]:
+        """The cells at the scale of the run, as far as it is firm and the frame's own red cells do not contradict it."""
+        firm = self._scale.firm()
+        seen = first_look(frame.image) if firm is None else look(frame.image, firm)
+        diameters = round_red_cells(seen, frame.image.shape)
+        if firm is not None and diameters.size >= LEAST_CELLS:
+            own_um = RED_CELL_UM / float(np.median(diameters))
+            if abs(own_um / firm - 1.0) > SAME_OPTICS:
+                seen = first_look(frame.image)
+                diameters = round_red_cells(seen, frame.image.shape)
+        return seen, self._scale.pooled(diameters.tolist())
+
+
+def _cell(frame: Frame, index: int, piece: Piece, seen: Look, scale: Scale) -> Cell:
+    height, width = frame.image.shape[:2]
+    fx, fy = seen.factors
+    x0, y0, x1, y1 = piece.box
+    box = max(0, round(x0 / fx)), max(0, round(y0 / fy)), min(width, round(x1 / fx)), min(height, round(y1 / fy))
+    box = (min(box[0], width - 1), min(box[1], height - 1), max(box[2], box[0] + 1), max(box[3], box[1] + 1))
+    full = cv2.resize(piece.mask * 255, (box[2] - box[0], box[3] - box[1]), interpolation=cv2.INTER_LINEAR)
+    moments = cv2.moments(piece.mask, binaryImage=True)
+    centre = (x0 + moments["m10"] / moments["m00"] + 0.5) / fx, (y0 + moments["m01"] / moments["m00"] + 0.5) / fy
+    um = scale.pixel_um
+    return Cell(
+        frame_index=frame.index,
+        cell_index=index,
+        kind=piece.kind,
+        box_px=box,
+        centre_px=centre,
+        mask=(full > 127).astype(np.uint8),
+        area_um2=None if um is None else piece.area / (fx * fy) * um**2,
+        excluded=_excluded(piece.kind, box, centre, (width, height), um),
+    )
+
+
+def _excluded(
+    kind: str,
+    box: tuple[int, int, int, int],
+    centre: tuple[float, float],
+    size: tuple[int, int],
+    um: float | None,
+) -> Exclusion | None:
+    """`edge` unless the centre is a largest radius inside; at an unknown scale, unless the box keeps off the border."""
+    if um is None:
+        inside = box[0] > 0 and box[1] > 0 and box[2] < size[0] and box[3] < size[1]
+    else:
+        inset = LARGEST_RADIUS_UM[kind] / um
+        inside = inset <= centre[0] <= size[0] - inset and inset <= centre[1] <= size[1] - inset
+    return None if inside else "edge"

@@ -1,0 +1,74 @@
+"""What every segmenter of the TABLE must do."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgecell.messages import Frame
+from edgecell.plugins import load
+from edgecell.protocols import Probe, Segmenter
+from edgecell.segmenters import TABLE
+
+
+@pytest.fixture(params=sorted(TABLE))
+def segmenter(request: pytest.FixtureRequest) -> Segmenter:
+    part: Segmenter = load("segmenter", TABLE, request.param)()
+    return part
+
+
+def frame(image: NDArray[np.uint8], index: int = 0) -> Frame:
+    image.flags.writeable = False
+    return Frame(source_id="contract", index=index, captured_ns=0, image=image)
+
+
+def noise(height: int, width: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_probe_says_what_is_missing(segmenter: Segmenter) -> None:
+    probe = type(segmenter).probe()
+    assert isinstance(probe, Probe)
+    assert probe.usable or probe.missing
+
+
+def test_kinds_are_named_once(segmenter: Segmenter) -> None:
+    assert segmenter.kinds
+    assert len(set(segmenter.kinds)) == len(segmenter.kinds)
+
+
+def test_options_have_defaults_and_refuse_unknown_keys(segmenter: Segmenter) -> None:
+    options = type(segmenter).Options  # type: ignore[attr-defined]
+    options()
+    with pytest.raises(TypeError):
+        options(nonsense=1)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 400), (3, 5), (240, 320)])
+def test_cells_are_numbered_and_lie_in_the_frame(segmenter: Segmenter, height: int, width: int) -> None:
+    with segmenter:
+        found = segmenter.segment(frame(noise(height, width), index=7))
+    for number, cell in enumerate(found.cells):
+        x0, y0, x1, y1 = cell.box_px
+        assert (cell.frame_index, cell.cell_index) == (7, number)
+        assert cell.kind in segmenter.kinds
+        assert 0 <= x0 < x1 <= width
+        assert 0 <= y0 < y1 <= height
+        assert cell.mask.shape == (y1 - y0, x1 - x0)
+        assert x0 <= cell.centre_px[0] <= x1
+        assert y0 <= cell.centre_px[1] <= y1
+
+
+def test_the_frame_is_left_alone(segmenter: Segmenter) -> None:
+    image = noise(120, 160)
+    before = image.copy()
+    with segmenter:
+        segmenter.segment(frame(image))
+    assert np.array_equal(image, before)
+
+
+def test_an_unknown_scale_has_no_figure(segmenter: Segmenter) -> None:
+    with segmenter:
+        found = segmenter.segment(frame(np.full((64, 64, 3), 230, np.uint8)))
+    assert (found.pixel_um is None) == (found.pixel_um_source == "unknown")
+    if found.pixel_um is None:
+        assert all(cell.area_um2 is None for cell in found.cells)
