@@ -270,7 +270,8 @@ class Runtime:
 
     def _progress(self, counts: CountsMessage) -> Progress:
         seconds = (clock.monotonic_ns() - self._started_ns) / 1e9
-        return Progress(counts=counts, state=self._state, fps=(counts.frames.captured - counts.frames.in_flight) / seconds)
+        settled = counts.frames.captured - counts.frames.in_flight
+        return Progress(counts=counts, state=self._state, fps=settled / seconds if seconds else 0.0)
 
     @contextmanager
     def _stop_on_signals(self) -> Iterator[None]:
