@@ -1,0 +1,209 @@
+"""The stopwatch: what it says of a run whose times are known, and of a real run."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+from tiny_bundle import make_tiny_bundle
+
+from edgecell import bench
+from edgecell.bench import STAGES, Stopwatch, TimedSource, rss_peak_mib, spread
+from edgecell.cli.bench import command
+from edgecell.errors import FrameCorrupt, SourceUnavailable
+from edgecell.messages import NOTICE, Frame, FrameReport, Verdict
+from edgecell.runtime import Progress
+
+PHANTOM = "phantom:width=480,height=320,pixel_um=0.2"
+
+
+def run_bench(tmp_path: Path, *arguments: str) -> Result:
+    """`edgecell bench` with the tiny bundle."""
+    make_tiny_bundle(tmp_path / "tiny")
+    (tmp_path / "bench.toml").write_text('[models]\nnucleated = "./tiny"\n')
+    return CliRunner().invoke(command, ["--settings", str(tmp_path / "bench.toml"), *arguments])
+
+
+def test_percentiles_of_known_values() -> None:
+    figures = spread([float(value) for value in range(101)])
+    assert (figures.p50, figures.p95, figures.p99, figures.mean) == (50.0, 95.0, 99.0, 50.0)
+    assert spread([3.0]).p99 == 3.0
+
+
+def test_memory_is_that_of_this_process() -> None:
+    before = rss_peak_mib()
+    block = np.ones(64 << 20, np.uint8)
+    assert before + 1 < rss_peak_mib() < before + 1024
+    assert block.nbytes == 64 << 20
+
+
+class Ticking:
+    """A stand-in clock that moves only when told, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.ns = 0
+
+    def monotonic_ns(self) -> int:
+        return self.ns
+
+    def passes(self, milliseconds: float) -> None:
+        self.ns += round(milliseconds * 1e6)
+
+
+def test_a_lap_is_split_into_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticking = Ticking()
+    ticking.passes(1000)
+    monkeypatch.setattr(bench, "clock", ticking)
+    watch = Stopwatch(lambda: ticking.passes(500))
+    for _ in range(2):
+        watch.reading()
+        ticking.passes(3)
+        watch.reading()  # a time-out was in between
+        ticking.passes(4)
+        seen = frame(0, captured_ns=ticking.ns - 1_000_000)
+        watch.captured(seen)
+        ticking.passes(20)
+        watch.inferred(2_000_000)
+        watch.inferred(1_000_000)
+        ticking.passes(6)
+        watch.settled(report({"gate": 1000, "segment": 15_000, "classify": 8000}), unasked)
+        ticking.passes(5)
+        watch.served()
+        watch.served()  # nothing in hand: no lap
+    assert len(watch.laps) == 2
+    lap = watch.laps[1]
+    assert lap.stages_ms == pytest.approx({"read": 7, "gate": 1, "segment": 15, "classify": 8, "tally": 2, "publish": 5})
+    assert tuple(lap.stages_ms) == STAGES
+    assert lap.engine_ms == 3
+    assert lap.end_to_end_ms == 26 + 5 + 1
+
+
+def test_a_frame_that_failed_is_no_lap() -> None:
+    watch = Stopwatch(lambda: None)
+    watch.reading()
+    watch.settled(None, unasked)
+    watch.served()
+    assert watch.laps == []
+
+
+@pytest.mark.parametrize("preload", [False, True])
+def test_json_of_a_real_run(tmp_path: Path, preload: bool) -> None:
+    result = run_bench(tmp_path, "--source", PHANTOM, "--frames", "6", "--warmup", "2", "--json", *["--preload"] * preload)
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["schema"] == "bench/1"
+    assert answer["frames"] == 6
+    assert answer["preloaded"] == (6 if preload else 0)
+    assert answer["sizes_px"] == [[480, 320]]
+    assert answer["fates"]["captured"] == answer["fates"]["processed"] == 8
+    assert answer["fps"] > 0
+    assert answer["rss_peak_mib"] > 10
+    assert answer["threads"]["opencv"] == cv2.getNumThreads()
+    assert answer["threads"]["engines"] == [model["engine"] for model in answer["models"]]
+    assert answer["machine"]["onnxruntime"]
+    assert answer["notice"] == NOTICE
+    assert list(answer["stages_ms"]) == list(STAGES)
+    for figures in [*answer["stages_ms"].values(), *answer["classify_ms"].values(), answer["end_to_end_ms"]]:
+        assert 0 <= figures["p50"] <= figures["p95"] <= figures["p99"]
+
+
+def test_stages_add_up(tmp_path: Path) -> None:
+    answer = json.loads(run_bench(tmp_path, "--source", PHANTOM, "--frames", "5", "--preload", "--json").stdout)
+    means = {stage: figures["mean"] for stage, figures in answer["stages_ms"].items()}
+    assert sum(means.values()) - means["read"] <= answer["end_to_end_ms"]["mean"] + 1e-9
+    assert sum(figures["mean"] for figures in answer["classify_ms"].values()) == pytest.approx(means["classify"])
+    assert answer["fps"] == pytest.approx(1000 / sum(means.values()))
+
+
+def test_the_table_names_every_stage_and_the_notice(tmp_path: Path) -> None:
+    result = run_bench(tmp_path, "--source", PHANTOM, "--frames", "3", "--warmup", "0", "--preload")
+    assert result.exit_code == 0, result.output
+    for words in (*STAGES, "crops", "engine", "end to end", "3 read in advance", "480x320", "threads: OpenCV", NOTICE):
+        assert words in result.stdout
+
+
+def test_images_start_over_and_damaged_ones_are_counted_as_failed(tmp_path: Path) -> None:
+    folder = tmp_path / "fields"
+    folder.mkdir()
+    rng = np.random.default_rng(4)
+    for name in ("a", "c"):
+        cv2.imwrite(str(folder / f"{name}.png"), rng.integers(0, 255, (64, 64, 3), np.uint8))
+    (folder / "b.png").write_bytes(b"no image")
+    answer = json.loads(run_bench(tmp_path, "--source", f"images:{folder}", "--frames", "7", "--warmup", "0", "--json").stdout)
+    assert answer["fates"]["captured"] == 7
+    assert answer["fates"]["failed"] == 2
+    assert answer["frames"] == 5
+    assert answer["dropped"] == 0
+
+
+def test_nothing_to_measure_is_an_error(tmp_path: Path) -> None:
+    make_tiny_bundle(tmp_path / "tiny")
+    result = run_bench(tmp_path, "--source", "phantom:frames=0", "--frames", "3")
+    assert isinstance(result.exception, SourceUnavailable)
+    assert "--warmup" in str(result.exception)
+
+
+class Ending:
+    """A stand-in source of three frames, the second damaged."""
+
+    source_id = "ending"
+
+    def __init__(self) -> None:
+        self._index = 0
+
+    def __enter__(self) -> "Ending":
+        self._index = 0
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def read(self, timeout_s: float) -> Frame | None:
+        index, self._index = self._index, self._index + 1
+        if index == 1:
+            raise FrameCorrupt("damaged", index=index)
+        return frame(index) if index < 3 else None
+
+
+@pytest.mark.parametrize(("preload", "expected"), [(0, [0, -1, 2, 3, -4, 5, 6]), (2, [0, 1, 2, 3, 4, 5, 6])])
+def test_a_source_that_ends_is_numbered_on(preload: int, expected: list[int]) -> None:
+    timed = type("Timed", (TimedSource,), {"part": Ending, "watch": Stopwatch(lambda: None), "preload": preload})
+    with timed() as source:
+        indices = [read(source) for _ in expected]
+    assert indices == expected
+
+
+def read(source: TimedSource) -> int:
+    """The index of the next frame, negative for a damaged one."""
+    try:
+        seen = source.read(0.1)
+    except FrameCorrupt as error:
+        return -error.index
+    assert seen is not None
+    return seen.index
+
+
+def unasked() -> Progress:
+    raise AssertionError("a bench must not spend time on progress")
+
+
+def frame(index: int, captured_ns: int = 0) -> Frame:
+    image: NDArray[np.uint8] = np.zeros((4, 6, 3), np.uint8)
+    return Frame(source_id="test", index=index, captured_ns=captured_ns, image=image)
+
+
+def report(stage_us: Mapping[str, float]) -> FrameReport:
+    return FrameReport(
+        frame_index=0,
+        captured_ns=0,
+        label="",
+        verdict=Verdict(accepted=True, reason="", focus=1, mean_level=0.5, saturated_fraction=0),
+        cells=(),
+        classifications=(),
+        pixel_um=None,
+        pixel_um_source="unknown",
+        stage_us=stage_us,
+    )
