@@ -70,7 +70,7 @@ class SelfTest:
         truth = truth_of(self._options, report.frame_index)
         self._true.update(cell.label for cell in truth if self._counts(cell))
         self._total = tally.add(tally.capture(self._total), report, self._classes)
-        whole = [cell for cell in truth if cell.wholly_inside]
+        whole = [cell for cell in truth if self._is_whole(cell)]
         self._compare_red(report, whole)
         self._compare_nucleated(report, [cell for cell in whole if cell.kind == NUCLEATED])
 
@@ -95,10 +95,11 @@ class SelfTest:
 
     def _compare_red(self, report: FrameReport, whole: list[TrueCell]) -> None:
         true = sum(cell.kind == RED_BLOOD_CELL for cell in whole)
-        found = sum(cell.kind == RED_BLOOD_CELL and self._wholly_inside(cell) for cell in report.cells)
+        found = sum(cell.kind == RED_BLOOD_CELL and self._is_whole(cell) for cell in report.cells)
         self._seen.update(red=true, red_off=abs(found - true))
 
-    def _wholly_inside(self, cell: Cell) -> bool:
+    def _is_whole(self, cell: Cell | TrueCell) -> bool:
+        """Off the border: what is found there may be cut off, so what is drawn there is left out as well."""
         x0, y0, x1, y1 = cell.box_px
         return x0 > 0 and y0 > 0 and x1 < self._options.width and y1 < self._options.height
 
