@@ -1,0 +1,104 @@
+"""`edgecell classify`: what it prints for machines and for people."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from command_line import Ended, called
+from pictures import encoded
+from tiny_bundle import CLASSES, make_tiny_bundle, tiny_crops
+
+from edgecell.bundle import write_manifest
+from edgecell.cli.classify import BATCH
+from edgecell.messages import NOTICE
+
+CELLS = BATCH + 6  # two batches
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_bundle(tmp_path_factory.mktemp("classify") / "tiny").path
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of single cells, one below the other."""
+    folder = tmp_path_factory.mktemp("cells")
+    for index, crop in enumerate(tiny_crops(CELLS, size=SIZE)):
+        file = folder / ("odd" if index % 2 else "even") / f"cell{index}.png"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(encoded(".png", crop[..., ::-1]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ended(cells: Path, tiny: Path) -> Ended:
+    return called("classify", cells, "--bundle", tiny, "--json")
+
+
+@pytest.fixture(scope="module")
+def lines(ended: Ended) -> list[dict[str, Any]]:
+    return ended.documents
+
+
+def test_every_image_has_one_line_in_natural_order(ended: Ended, lines: list[dict[str, Any]], cells: Path) -> None:
+    assert ended.code == 0
+    numbers = [*range(0, CELLS, 2), *range(1, CELLS, 2)]
+    folders = ["even", "odd"]
+    assert [line["image"] for line in lines] == [str(cells / folders[number % 2] / f"cell{number}.png") for number in numbers]
+
+
+def test_a_line_has_the_documented_form(lines: list[dict[str, Any]]) -> None:
+    for line in lines:
+        assert list(line) == ["image", "label", "confidence", "decided", "probabilities"]
+        shares = line["probabilities"]
+        assert list(shares) == list(CLASSES)
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+        assert line["label"] == max(shares, key=shares.__getitem__)
+        assert line["confidence"] == pytest.approx(shares[line["label"]])
+
+
+def test_the_label_is_the_most_probable_class_whether_decided_or_not(lines: list[dict[str, Any]]) -> None:
+    assert {line["decided"] for line in lines} == {True, False}
+    for line in lines:
+        assert line["decided"] == (line["confidence"] >= 0.6)  # the tiny bundle's threshold
+    assert len({line["label"] for line in lines}) == len(CLASSES)
+
+
+def test_answers_do_not_depend_on_the_company(cells: Path, tiny: Path, lines: list[dict[str, Any]]) -> None:
+    last = lines[-1]
+    (alone,) = called("classify", last["image"], "--bundle", tiny, "--json").documents
+    assert alone["label"] == last["label"]
+    assert alone["probabilities"] == pytest.approx(last["probabilities"], abs=1e-5)
+
+
+def test_the_scale_is_the_bundles_own_unless_given(cells: Path, tiny: Path, ended: Ended) -> None:
+    assert "scale: 0.5 um per pixel, that of tiny's dataset" in ended.err
+    same = called("classify", cells, "--bundle", tiny, "--json", "--pixel-um", "0.5")
+    assert same.documents == ended.documents
+    assert "scale" not in same.err
+    assert called("classify", cells, "--bundle", tiny, "--json", "--pixel-um", "0.25").documents != ended.documents
+
+
+def test_the_notice_is_told_but_not_among_the_json_lines(ended: Ended) -> None:
+    assert NOTICE in ended.err
+    assert NOTICE not in ended.out
+
+
+def test_people_get_a_line_an_image_a_table_and_the_notice(cells: Path, tiny: Path, lines: list[dict[str, Any]]) -> None:
+    shown = called("classify", cells, "--bundle", tiny).out
+    assert shown.rstrip().endswith(NOTICE)
+    assert f"{CELLS} cells" in shown
+    for line in lines[:5]:
+        doubt = "" if line["decided"] else " (unsure)"
+        assert f"{line['image']}: {line['label']} {100 * line['confidence']:.1f} %{doubt}\n" in shown
+
+
+def test_classes_come_from_the_bundle(tmp_path: Path, cells: Path) -> None:
+    bundle = make_tiny_bundle(tmp_path / "tiny")
+    renamed = tuple(msgspec.structs.replace(each, name=f"other_{each.name}") for each in bundle.manifest.classes)
+    write_manifest(bundle.path, msgspec.structs.replace(bundle.manifest, classes=renamed))
+    first = called("classify", cells / "even", "--bundle", bundle.path, "--json").documents[0]
+    assert list(first["probabilities"]) == [f"other_{name}" for name in CLASSES]
