@@ -30,6 +30,7 @@ class MllMarrow:
     def read(self, root: Path) -> Iterator[Sample]:
         """Samples named `<ABBR>/<file>`, whatever subfolders lie between: the files of a class are numbered through."""
         for path, content in archive.images(root, "mll_marrow", "mll_marrow*.tar"):
-            _, folder, *_, file = path.split("/")
-            if folder in CLASSES:
-                yield Sample(name=f"{folder}/{file}", labels=(CLASSES[folder],), content=content, pixel_um=PIXEL_UM)
+            parts = path.split("/")
+            if parts[1] in CLASSES:
+                name = f"{parts[1]}/{parts[-1]}"
+                yield Sample(name=name, labels=(CLASSES[parts[1]],), content=content, pixel_um=PIXEL_UM)
