@@ -1,0 +1,96 @@
+"""From a dataset on disk to the arrays of training and of scoring."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_cells import PIXEL_UM, RADII_UM, pbc_files, toy_recipe, write_folder, write_split
+
+from calibration import cells, split
+from calibration.augment import BASE_PX, BASE_UM
+from calibration.recipe import Data, Recipe
+from edgecell.errors import SettingsError
+from edgecell.preprocess import cut
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cells")
+    files = pbc_files(8)
+    write_folder(files, folder / "pbc")
+    write_split(list(files), folder / "toy.tsv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(root: Path) -> Recipe:
+    return toy_recipe(root / "toy.toml", root / "toy.tsv")
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: Recipe, root: Path) -> cells.TrainingCells:
+    return cells.training(recipe, root, root / "work")
+
+
+def names_of(part: split.Part, root: Path) -> set[str]:
+    return {f"pbc/{name}" for name, where in split.load(str(root / "toy.tsv")).items() if where == part}
+
+
+def labels_of(some: cells.Cells, classes: Sequence[str]) -> list[str]:
+    return [classes[number] for number in some.truth]
+
+
+def test_training_holds_the_training_part_only(trained: cells.TrainingCells, recipe: Recipe, root: Path) -> None:
+    assert set(trained.names) == names_of("train", root)
+    assert trained.windows.shape == (len(trained.names), BASE_PX, BASE_PX, 3)
+    assert [name.split("/")[1] for name in trained.names] == labels_of(trained, recipe.class_names)
+
+
+def test_a_mask_is_the_cell(trained: cells.TrainingCells, recipe: Recipe) -> None:
+    assert trained.masks.shape == trained.windows.shape[:3]
+    assert set(np.unique(trained.masks)) == {0, 255}
+    for mask, label in zip(trained.masks, labels_of(trained, recipe.class_names), strict=True):
+        if label in {"neutrophil", "lymphocyte"}:
+            radius_um = np.sqrt((mask > 0).sum() / np.pi) * BASE_UM / BASE_PX
+            assert radius_um == pytest.approx(RADII_UM[label], rel=0.2)
+
+
+def test_windows_are_kept_for_the_next_time(trained: cells.TrainingCells, recipe: Recipe, root: Path) -> None:
+    kept = sorted((root / "work").iterdir())
+    before = [path.stat().st_mtime_ns for path in kept]
+    again = cells.training(recipe, root, root / "work")
+    assert [path.stat().st_mtime_ns for path in kept] == before
+    assert sorted((root / "work").iterdir()) == kept
+    assert np.array_equal(again.windows, trained.windows)
+    assert np.array_equal(again.masks, trained.masks)
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_scored_cells_are_cut_as_on_the_device(part: split.Part, recipe: Recipe, root: Path) -> None:
+    [data] = recipe.data
+    scored = cells.scored(recipe.preprocess, recipe.class_names, data, part, root)
+    assert set(scored.names) == names_of(part, root)
+    sample = next(cells.samples(data, part, root))
+    image = sample.image()
+    middle = image.shape[1] / 2, image.shape[0] / 2
+    assert np.array_equal(scored.crops[0], cut(image, middle, PIXEL_UM, 20.0, recipe.preprocess.size_px))
+
+
+def test_truth_is_open_where_the_annotation_is() -> None:
+    allowed = np.array([[1, 0, 0], [0, 0, 1], [1, 1, 0], [0, 0, 0]], bool)
+    assert cells.Cells(names=("a", "b", "c", "d"), allowed=allowed).truth.tolist() == [0, 2, -1, -1]
+
+
+def test_labels_that_the_recipe_does_not_know_are_open(recipe: Recipe, root: Path) -> None:
+    data = Data(dataset="pbc", split=str(root / "toy.tsv"))
+    scored = cells.scored(recipe.preprocess, ("lymphocyte", "basophil"), data, "train", root)
+    for name, truth, allowed in zip(scored.names, scored.truth, scored.allowed, strict=True):
+        assert (truth == 0) == allowed[0] == ("lymphocyte" in name)
+        assert truth in {0, -1}
+
+
+def test_a_dataset_without_training_cells_is_an_error(recipe: Recipe, tmp_path: Path) -> None:
+    write_folder({"neutrophil/NOT_LISTED.jpg": next(iter(pbc_files(1).values()))}, tmp_path / "pbc")
+    with pytest.raises(SettingsError, match="no training cell"):
+        cells.training(recipe, tmp_path, tmp_path / "work")

@@ -1,0 +1,246 @@
+"""Every adapter on a small generated set in its layout."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from toy_cells import encoded, pbc_files, write_folder, write_tar
+
+from calibration.datasets import TABLE, txl_pbc
+from calibration.datasets.mll_marrow import MllMarrow
+from calibration.datasets.pbc import CLASSES, PUBLISHED, Pbc
+from calibration.datasets.txl_pbc import LEUKOCYTES, PLATELET, RED, WHITE, TxlPbc, square_pixels
+from calibration.fields import Field
+from calibration.sample import Sample
+from edgecell import plugins
+from edgecell.errors import SettingsError
+
+JPEG = encoded(np.full((16, 16, 3), 200, np.uint8))
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_every_adapter_names_licence_and_source_and_what_it_misses(name: str, tmp_path: Path) -> None:
+    adapter = plugins.load("dataset", TABLE, name)
+    assert adapter.licence
+    assert adapter.citation
+    with pytest.raises(SettingsError):
+        next(adapter().read(tmp_path))
+
+
+# PBC
+
+
+def seen(root: Path) -> dict[str, tuple[tuple[str, ...], float, tuple[int, ...]]]:
+    return {each.name: (each.labels, each.pixel_um, each.image().shape) for each in Pbc().read(root)}
+
+
+def test_pbc_as_published_and_as_copied_are_the_same_samples(tmp_path: Path) -> None:
+    files = pbc_files(3)
+    junk = {"neutrophil/.DS_169665.jpg": b"junk", "unknown/UN_1.jpg": JPEG, "readme.txt": b"text"}
+    write_folder({**files, **junk}, tmp_path / "published" / PUBLISHED)
+    (tmp_path / "copy").mkdir()
+    half = len(files) // 2
+    write_tar({**dict(list(files.items())[:half]), **junk}, tmp_path / "copy" / "pbc_a.tar", "pbc")
+    write_tar(dict(list(files.items())[half:]), tmp_path / "copy" / "pbc_b.tar", "pbc")
+    published = seen(tmp_path / "published")
+    assert published == seen(tmp_path / "copy")
+    assert set(published) == set(files)
+    assert published["lymphocyte/LY_2.jpg"] == (("lymphocyte",), 0.1, (224, 224, 3))
+
+
+def test_pbc_has_eight_classes_and_spells_out_ig(tmp_path: Path) -> None:
+    write_folder({f"{folder}/X_1.jpg": JPEG for folder in CLASSES}, tmp_path / "pbc")
+    labels = [each.labels for each in Pbc().read(tmp_path)]
+    assert len(labels) == 8
+    assert ("immature_granulocyte",) in labels
+    assert {name for (name,) in labels} == set(CLASSES.values())
+
+
+def test_pbc_goes_by_the_originals_where_both_are_there(tmp_path: Path) -> None:
+    write_folder({"neutrophil/NE_1.jpg": JPEG}, tmp_path / PUBLISHED)
+    write_folder({"neutrophil/NE_2.jpg": JPEG}, tmp_path / "pbc")
+    assert list(seen(tmp_path)) == ["neutrophil/NE_1.jpg"]
+
+
+def test_a_missing_pbc_is_called_by_its_published_name(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=PUBLISHED):
+        next(Pbc().read(tmp_path))
+
+
+def test_a_file_that_is_no_image_is_named() -> None:
+    for content in (b"", b"text"):
+        with pytest.raises(SettingsError, match="neutrophil/NE_1"):
+            Sample(name="neutrophil/NE_1.jpg", labels=("neutrophil",), content=content, pixel_um=0.1).image()
+
+
+# MLL bone marrow
+
+
+def test_mll_names_do_not_depend_on_subfolders(tmp_path: Path) -> None:
+    """The large classes are published in subfolders of a thousand; the copies have none."""
+    flat = {"NGS/NGS_00001.jpg": JPEG, "NGS/NGS_01001.jpg": JPEG, "LYT/LYT_00007.jpg": JPEG}
+    nested = {"NGS/0001-1000/NGS_00001.jpg": JPEG, "NGS/1001-2000/NGS_01001.jpg": JPEG, "LYT/LYT_00007.jpg": JPEG}
+    foreign = {"BLA/BLA_00001.jpg": JPEG, "NIF/0001-1000/NIF_00001.jpg": JPEG, "ABBREVIATIONS.jpg": JPEG}
+    write_folder({**nested, **foreign}, tmp_path / "folder" / "mll_marrow")
+    (tmp_path / "tar").mkdir()
+    write_tar({**flat, **foreign}, tmp_path / "tar" / "mll_marrow.tar", "mll_marrow")
+    labels = {each.name: each.labels for each in MllMarrow().read(tmp_path / "folder")}
+    assert labels == {each.name: each.labels for each in MllMarrow().read(tmp_path / "tar")}
+    assert labels == {
+        "NGS/NGS_00001.jpg": ("neutrophil",),
+        "NGS/NGS_01001.jpg": ("neutrophil",),
+        "LYT/LYT_00007.jpg": ("lymphocyte",),
+    }
+
+
+# TXL-PBC
+
+WIDTH, HEIGHT = 640, 480
+Box = tuple[int, float, float, float, float]  # kind, centre x, centre y, width, height in px
+
+
+def placed(width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:
+    """An image that says where each of its pixels is: x % 256, y % 256, x // 256 + 16 (y // 256)."""
+    y, x = np.mgrid[:height, :width]
+    return np.dstack([x % 256, y % 256, x // 256 + 16 * (y // 256)]).astype(np.uint8)
+
+
+def place_of(sample: Sample) -> tuple[float, float]:
+    """Where in its field of `placed` pixels the centre of a window is."""
+    image = sample.image()
+    x, y, high = (int(v) for v in image[0, 0])
+    centre = sample.centre(image)
+    return x + 256 * (high % 16) + centre[0], y + 256 * (high // 16) + centre[1]
+
+
+def write_field(root: Path, name: str, image: NDArray[np.uint8], boxes: list[Box], split: str = "train") -> None:
+    height, width = image.shape[:2]
+    rows = [f"{kind} {x / width:.8f} {y / height:.8f} {w / width:.8f} {h / height:.8f}" for kind, x, y, w, h in boxes]
+    base = root / "txl_pbc"
+    write_folder(
+        {f"images/{split}/{name}.png": encoded(image, ".png"), f"labels/{split}/{name}.txt": "\n".join(rows).encode()}, base
+    )
+
+
+def reds(count: int = 8, side: float = 30.0) -> list[Box]:
+    return [(RED, 40.0 + 65 * number, 400.0, side, side) for number in range(count)]
+
+
+def kind_of(sample: Sample) -> str:
+    return sample.name.split("/")[1].rstrip("0123456789")
+
+
+def read(root: Path) -> list[Sample]:
+    return list(TxlPbc().read(root))
+
+
+def test_txl_white_cells_are_some_leukocyte_and_platelets_are_platelets(tmp_path: Path) -> None:
+    boxes = [(WHITE, 150.0, 120.0, 60.0, 64.0), (PLATELET, 420.0, 90.0, 12.0, 10.0), (WHITE, 5.0, 5.0, 40.0, 40.0), *reds()]
+    write_field(tmp_path, "one", placed(), boxes)
+    write_field(tmp_path, "two", placed(), boxes, split="val")
+    samples = read(tmp_path)
+    assert {each.name.split("/")[0] for each in samples} == {"one"}, "only the train folder is read"
+    by_kind = {kind_of(each): each for each in samples}
+    assert sum(kind_of(each) == "white" for each in samples) == 1, "a cell over the border is no whole cell"
+    assert by_kind["white"].labels == LEUKOCYTES
+    assert place_of(by_kind["white"]) == pytest.approx((150, 120))
+    assert by_kind["platelet"].labels == ("platelet",)
+    assert place_of(by_kind["platelet"]) == pytest.approx((420, 90))
+    assert by_kind["not_a_cell"].labels == ("not_a_cell",)
+    assert len({each.name for each in samples}) == len(samples)
+
+
+def test_txl_scale_is_that_of_the_fields_red_cells(tmp_path: Path) -> None:
+    """Median of whole red boxes; one that is cut by the border does not count."""
+    boxes = [*reds(5, 36.0), (RED, 300.0, 200.0, 90.0, 90.0), (RED, 2.0, 240.0, 4.0, 40.0), (RED, 2.0, 290.0, 4.0, 40.0)]
+    write_field(tmp_path, "field", placed(), boxes)
+    samples = read(tmp_path)
+    assert samples
+    assert {round(each.pixel_um, 6) for each in samples} == {round(7.2 / 36, 6)}
+    inner = [each for each in samples if 80 < place_of(each)[0] < WIDTH - 80 and 80 < place_of(each)[1] < HEIGHT - 80]
+    assert all(each.image().shape == (135, 135, 3) for each in inner), "27 um at 0.2 um a pixel"
+
+
+def test_txl_without_a_scale_gives_nothing(tmp_path: Path) -> None:
+    write_field(tmp_path, "few", placed(), [(WHITE, 150.0, 120.0, 60.0, 60.0), *reds(4)])
+    write_field(tmp_path, "none", placed(), [])
+    assert read(tmp_path) == []
+
+
+@pytest.mark.parametrize("shape", txl_pbc.PBC_SIZES)
+def test_txl_gives_no_white_cell_of_a_pbc_image(tmp_path: Path, shape: tuple[int, int]) -> None:
+    """It may be one of PBC's own test split."""
+    height, width = shape
+    boxes = [(WHITE, 180.0, 180.0, 120.0, 120.0), *((RED, 40.0 + 55 * number, 40.0, 50.0, 50.0) for number in range(5))]
+    write_field(tmp_path, "field", placed(width, height), boxes)
+    kinds = {kind_of(each) for each in read(tmp_path)}
+    assert "white" not in kinds
+    assert "not_a_cell" in kinds
+
+
+def test_txl_windows_are_the_same_every_time(tmp_path: Path) -> None:
+    write_field(tmp_path, "field", placed(), [*reds(), *((PLATELET, 50.0 * n, 60.0, 12.0, 12.0) for n in range(1, 9))])
+    first, second = read(tmp_path), read(tmp_path)
+    assert [(each.name, each.centre_px) for each in first] == [(each.name, each.centre_px) for each in second]
+    assert all(np.array_equal(one.image(), two.image()) for one, two in zip(first, second, strict=True))
+    assert sum(kind_of(each) == "platelet" for each in first) == txl_pbc.PLATELETS_A_FIELD
+
+
+spots = st.tuples(st.floats(0, WIDTH), st.floats(0, HEIGHT), st.floats(8, 160), st.floats(8, 160))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    whites=st.lists(spots, max_size=4),
+    platelets=st.lists(spots, max_size=4),
+    others=st.lists(st.tuples(st.floats(20, 620), st.floats(20, 460)), min_size=5, max_size=12),
+)
+def test_txl_no_empty_window_is_centred_on_a_cell(whites: list[Any], platelets: list[Any], others: list[Any]) -> None:
+    boxes: list[Box] = [
+        *((WHITE, *spot) for spot in whites),
+        *((PLATELET, *spot) for spot in platelets),
+        *((RED, x, y, 30.0, 30.0) for x, y in others),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        write_field(Path(folder), "field", placed(), boxes)
+        empty = [each for each in read(Path(folder)) if each.labels == ("not_a_cell",)]
+    assert len(empty) <= txl_pbc.NOT_CELLS_A_FIELD
+    for sample in empty:
+        x, y = place_of(sample)
+        for _, left, top, wide, high in boxes[: len(whites) + len(platelets)]:
+            assert abs(x - left) >= wide / 2 or abs(y - top) >= high / 2
+
+
+def test_txl_squashed_fields_become_square() -> None:
+    """A 640x480 field that was squashed to 416x416: across and down shrank by different factors."""
+    image = np.full((HEIGHT, WIDTH, 3), 230, np.uint8)
+    centres = [(60 + 100 * number, 200) for number in range(6)]
+    for centre in centres:
+        cv2.circle(image, centre, 20, (150, 60, 60), -1)
+    squashed = cv2.resize(image, (416, 416), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    down, across = 416 / HEIGHT, 416 / WIDTH
+    boxes = np.array([[(x - 20) * across, (y - 20) * down, (x + 20) * across, (y + 20) * down] for x, y in centres])
+    square = square_pixels(Field(name="f", split="train", image=squashed, boxes=boxes, kinds=np.full(6, RED)))
+    assert square is not None
+    whole, square_boxes, pixel_um = square
+    assert whole.shape == (416, 555, 3)
+    sides = square_boxes[:, 2:] - square_boxes[:, :2]
+    assert sides[:, 0] == pytest.approx(sides[:, 1], rel=0.01)
+    assert pixel_um == pytest.approx(7.2 / (40 * down))
+    found = cv2.boundingRect((whole[:, :, 1] < 145).astype(np.uint8)[:, : whole.shape[1] // 6])
+    assert found[2] == pytest.approx(found[3], abs=2), "the cells in the picture are round again"
+
+
+def test_txl_other_fields_keep_their_pixels() -> None:
+    boxes = np.array([[50.0 * n, 100, 50.0 * n + 20, 130] for n in range(1, 7)])
+    field = Field(name="f", split="train", image=placed(), boxes=boxes, kinds=np.full(6, RED))
+    square = square_pixels(field)
+    assert square is not None
+    assert square[0] is field.image
+    assert square[2] == pytest.approx(7.2 / np.sqrt(20 * 30))
