@@ -1,0 +1,29 @@
+"""The card says what the model must not be used for, and claims nothing without enough cells."""
+
+from pathlib import Path
+
+import numpy as np
+from toy_cells import toy_recipe, write_split
+
+from calibration.card import SPLIT_NOTE, card
+from calibration.metrics import figures
+from edgecell.bundle import Confidence, Dataset
+from edgecell.messages import NOTICE
+
+
+def test_the_card_carries_notice_split_figures_and_sources(tmp_path: Path) -> None:
+    recipe = toy_recipe(tmp_path / "toy.toml", write_split([], tmp_path / "toy.tsv"))
+    truth = np.repeat([0, 1, 2], [100, 60, 3])
+    predicted = truth.copy()
+    predicted[:10] = 1
+    tested = {"toy, test split": figures(predicted, np.ones(163, bool), truth, recipe.class_names)}
+    sources = [Dataset(name="pbc", licence="CC BY 4.0", source="Acevedo")]
+    text = card(recipe, tested, Confidence(temperature=1.234, unsure_below=0.9), sources)
+    assert NOTICE in text
+    assert SPLIT_NOTE in text
+    assert "### toy, test split" in text
+    assert "93.87 % (153/163, 95 % " in text
+    assert "| neutrophil | 100 | 100.0 % | 90.0 % |" in text
+    assert "| platelet | 3 | insufficient | insufficient |" in text
+    assert "0.9000 (temperature 1.234)" in text
+    assert "pbc (CC BY 4.0): Acevedo" in text

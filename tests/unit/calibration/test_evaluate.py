@@ -1,0 +1,89 @@
+"""Scoring a bundle on labelled cells, from Python and from the command line."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tiny_bundle import make_tiny_bundle, tiny_crops
+from toy_cells import pbc_files, write_folder, write_split
+
+from calibration.__main__ import cli
+from calibration.card import SPLIT_NOTE
+from calibration.evaluate import BATCH, agreement, run, score
+from edgecell.bundle import LOGITS, Bundle, Confidence, Encoding
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp("evaluate") / "tiny")
+
+
+@pytest.mark.parametrize("encoding", ["float", "u8s8", "s8s8"])
+def test_batches_are_joined_in_order(tiny: Bundle, encoding: Encoding) -> None:
+    crops = tiny_crops(BATCH + 5)
+    whole = run(tiny.path, encoding, crops, tiny.manifest.preprocess)
+    last = run(tiny.path, encoding, crops[BATCH:], tiny.manifest.preprocess)
+    assert whole[LOGITS].shape == (BATCH + 5, 3)
+    assert set(whole) == {"logits", "features"}
+    assert whole[LOGITS][BATCH:] == pytest.approx(last[LOGITS], abs=1e-4)
+
+
+def test_encodings_agree_on_most_cells(tiny: Bundle) -> None:
+    answers = {name: run(tiny.path, name, tiny_crops(64), tiny.manifest.preprocess) for name in ("float", "s8s8", "u8s8")}
+    assert agreement(answers["float"], answers["float"]) == 1.0
+    assert agreement(answers["u8s8"], answers["s8s8"]) > 0.9
+
+
+def test_agreement_is_on_the_best_class() -> None:
+    one = {LOGITS: np.array([[1, 2], [3, 1], [0, 1], [5, 4]], np.float32)}
+    other = {LOGITS: np.array([[0, 9], [1, 0], [1, 0], [2, 1]], np.float32)}
+    assert agreement(one, other) == 0.75
+
+
+def test_only_cells_with_a_known_label_are_scored() -> None:
+    logits = np.log(np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.99, 0.01]], np.float32))
+    found = score(logits, np.array([0, 1, -1, 0]), Confidence(temperature=1.0, unsure_below=0.7), ("a", "b"))
+    assert (found.accuracy.count, found.accuracy.n) == (2, 3)
+    assert (found.decided.count, found.wrong.count) == (2, 0)
+    hotter = score(logits, np.array([0, 1, -1, 0]), Confidence(temperature=4.0, unsure_below=0.7), ("a", "b"))
+    assert hotter.decided.count == 1
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluate-data")
+    files = pbc_files(6)
+    write_folder(files, folder / "pbc")
+    write_split(list(files), folder / "toy.tsv")
+    return folder
+
+
+def arguments(tiny: Bundle, data: Path, *more: str) -> list[str]:
+    return ["evaluate", "--bundle", str(tiny.path), "--data", str(data), "--split", str(data / "toy.tsv"), *more]
+
+
+def test_the_command_prints_figures_and_how_the_cells_were_split(tiny: Bundle, data: Path) -> None:
+    result = CliRunner().invoke(cli, arguments(tiny, data))
+    assert result.exit_code == 0, result.output
+    assert SPLIT_NOTE in result.output
+    assert "artefact" in result.output
+    assert "insufficient" in result.output
+
+
+def test_the_command_speaks_json(tiny: Bundle, data: Path) -> None:
+    result = CliRunner().invoke(cli, arguments(tiny, data, "--json", "--part", "train", "--encoding", "float"))
+    assert result.exit_code == 0, result.output
+    found = msgspec.json.decode(result.stdout)
+    assert (found["part"], found["encoding"]) == ("train", "float")
+    assert found["accuracy"]["n"] == 8, "4 neutrophils and 4 lymphocytes: the bundle knows no platelets"
+
+
+def test_the_split_command_writes_a_file_that_loads(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from calibration import split
+
+    monkeypatch.setattr(split, "FOLDER", tmp_path)
+    result = CliRunner().invoke(cli, ["split", "pbc", "--data", str(data), "--seed", "4"])
+    assert result.exit_code == 0, result.output
+    assert len(split.load("pbc.tsv")) == 18
