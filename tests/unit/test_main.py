@@ -111,7 +111,8 @@ def test_the_examples_in_help_are_understood(name: str) -> None:
     """What help shows must not be refused. Comments, pipes and redirections are not edgecell's."""
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
-    examples = [line.strip() for line in called(name, "--help").out.splitlines() if line.strip().startswith("edgecell ")]
+    section = called(name, "--help").out.partition("Examples:")[2].partition("Options:")[0]
+    examples = [line.strip() for line in section.splitlines() if line.strip().startswith("edgecell ")]
     assert len(examples) >= 2
     for example in examples:
         words = re.split(r"   |\||>", example)[0].split()
