@@ -119,7 +119,8 @@ def test_scale_and_shift_stay_within_their_strength() -> None:
         made = crop(rng(seed), cell(), None, SPEC, Augment(scale=0.2, shift_um=1.0))
         y, x = np.nonzero(made[:, :, 1] < 140)
         radii.append(dark_radius(made) / CELL_UM)
-        shifts.append(np.abs([x.mean(), y.mean()] - np.float64(SPEC.size_px - 1) / 2).max() * SPEC.crop_um / SPEC.size_px)
+        off_px = np.array([x.mean(), y.mean()]) - (SPEC.size_px - 1) / 2
+        shifts.append(np.abs(off_px).max() * SPEC.crop_um / SPEC.size_px)
     assert np.exp(-0.23) < min(radii) < 0.9
     assert 1.1 < max(radii) < np.exp(0.23)
     assert 0.5 < max(shifts) < 1.0 * np.sqrt(2) * np.exp(0.2) + 0.1
