@@ -1,0 +1,74 @@
+"""The bundles that ship in the wheel: their encodings, golden cells, size, card and origin."""
+
+from pathlib import Path
+
+import pytest
+
+from calibration import recipe
+from calibration.card import SPLIT_NOTE
+from calibration.quantize import optimised_float_convs
+from edgecell.bundle import SHIPPED, Bundle, Encoding, open_bundle, sha256_of, shipped
+from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions
+from edgecell.golden import replay
+from edgecell.messages import NOTICE
+
+ROOT = Path(recipe.__file__).parents[1]
+NAMES = shipped()
+pytestmark = pytest.mark.skipif(not NAMES, reason=f"no bundle in {SHIPPED.name}/ yet")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    return open_bundle(str(request.param))
+
+
+@pytest.mark.parametrize("encoding", ["float", "u8s8", "s8s8"])
+def test_golden_cells_replay(bundle: Bundle, encoding: Encoding) -> None:
+    """`s8s8` is meant for TensorRT: ONNX Runtime computes it as written only with its optimisations off."""
+    options = OnnxRuntimeOptions(optimise=encoding != "s8s8")
+    with OnnxRuntimeEngine(bundle.file(f"{encoding}.onnx"), manifest=bundle.manifest, options=options) as engine:
+        report = replay(bundle, engine, encoding)
+    assert report.cells >= 16
+    assert set(report.deviation) == {each.name for each in bundle.manifest.outputs}
+
+
+def test_every_layer_that_the_manifest_calls_float_is_float(bundle: Bundle) -> None:
+    """That there are no others is tested beside `quantize`."""
+    kept, left = set(bundle.manifest.quantization.kept_float), set(optimised_float_convs(bundle.file("u8s8.onnx")))
+    assert len(kept - left) == 1, "all but the final linear layer are convolutions"
+
+
+def test_it_is_small_enough_to_ship(bundle: Bundle) -> None:
+    assert sum(path.stat().st_size for path in bundle.path.iterdir()) <= 6_000_000
+
+
+def test_it_holds_nothing_that_the_manifest_does_not_list(bundle: Bundle) -> None:
+    held = {path.name for path in bundle.path.iterdir()}
+    assert held == {*bundle.manifest.files, "manifest.json"}
+    assert held >= {"CARD.md", "float.onnx", "fp16.onnx", "s8s8.onnx", "u8s8.onnx", "golden.npz"}
+
+
+def test_its_card_warns_and_says_how_cells_were_split(bundle: Bundle) -> None:
+    card = bundle.file("CARD.md").read_text()
+    assert NOTICE in card
+    assert SPLIT_NOTE in card
+    assert all(name in card for name in bundle.class_names)
+
+
+def test_it_comes_from_a_committed_recipe(bundle: Bundle) -> None:
+    """Change a recipe and its bundle must be built again."""
+    path = ROOT / "calibration" / "recipes" / f"{bundle.manifest.name}.toml"
+    cooked, sha256 = recipe.load(path)
+    origin = bundle.manifest.provenance
+    assert origin.recipe_sha256 == sha256 == sha256_of(path)
+    assert origin.seed == cooked.training.seed
+    assert [each.name for each in origin.datasets] == [each.dataset for each in cooked.data]
+    assert (bundle.manifest.classes, bundle.manifest.preprocess) == (cooked.classes, cooked.preprocess)
+    assert all((ROOT / file).is_file() for file in origin.split.split(", "))
+
+
+def test_its_figures_are_there(bundle: Bundle) -> None:
+    cooked, _ = recipe.load(ROOT / "calibration" / "recipes" / f"{bundle.manifest.name}.toml")
+    metrics, first = bundle.manifest.metrics, cooked.data[0].dataset
+    for name in ("cells", "accuracy", "accuracy_low", "accuracy_high", "accuracy_fp32", "agreement_u8s8_s8s8"):
+        assert isinstance(metrics[f"{first}.{name}"], float)
