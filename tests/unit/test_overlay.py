@@ -159,6 +159,14 @@ def test_small_fields_are_magnified_by_whole_pixels(size: tuple[int, int], zoom:
     assert drawn.shape[1] > size[1] * zoom
 
 
+def test_boxes_are_magnified_with_their_field() -> None:
+    drawn = draw(
+        blank(360, 480), report((cell(0, "red_blood_cell", (100, 60, 160, 130)), answer(0, "red_blood_cell", None))), LABELS
+    )
+    outline = coloured(drawn[:, :960], RED)
+    assert outline == pytest.approx((200, 120, 320, 260), abs=2)
+
+
 @pytest.mark.parametrize("size", [(720, 1280), (2160, 3840), (3000, 4000)])
 def test_lines_are_as_thick_in_any_picture_shrunk_to_a_screen(size: tuple[int, int]) -> None:
     height, width = size

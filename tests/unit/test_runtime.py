@@ -332,11 +332,11 @@ def test_slow_work_on_a_frame_is_no_silence(time: Clock) -> None:
 
 
 def test_frames_that_cannot_be_used_are_a_silence_too(time: Clock) -> None:
-    events = [frame(0), *(event for index in range(1, 7) for event in (0.5, corrupt(index))), frame(7)]
+    events = [frame(0), *(event for index in range(1, 13) for event in (0.2, corrupt(index))), frame(13)]
     bench = Bench(time, events, heartbeat_s=0.1)
     last = bench.run().counts
     assert "degraded" in {message.state for message in bench.heartbeats}
-    assert (last.valid, last.frames.failed) == (True, 6)
+    assert (last.valid, last.frames.failed) == (True, 12)
 
 
 def test_a_run_that_is_stopped_in_silence_ends_with_counts_that_are_not_valid(time: Clock) -> None:

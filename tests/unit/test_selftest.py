@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgecell import selftest
 from edgecell.bundle import CellClass
 from edgecell.messages import NOTICE, NUCLEATED, Cell, Classification, FrameReport, Verdict
 from edgecell.runtime import Progress
@@ -142,8 +143,7 @@ def test_a_missed_white_cell_is_not_found() -> None:
     assert found.labelled_right == 1.0
 
 
-def test_a_found_cell_answers_for_one_true_cell_only() -> None:
-    """And only where it lies on it."""
+def test_a_found_cell_answers_only_where_it_lies_on_a_true_one() -> None:
     index, true = next(
         (index, cell)
         for index in range(FRAMES)
@@ -161,6 +161,25 @@ def test_a_found_cell_answers_for_one_true_cell_only() -> None:
         excluded="edge",
     )
     assert outcome(report(index, (*others.cells, far), others.classifications)).nucleated_found == 0.0
+
+
+def test_a_found_cell_answers_for_one_true_cell_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that lie on each other, found as one, are one found."""
+    true = next(
+        cell for index in range(FRAMES) for cell in truth_of(OPTIONS, index) if is_whole(cell) and cell.kind == NUCLEATED
+    )
+    twins = true, replace(true, cell_id=true.cell_id + 1, centre_px=(true.centre_px[0] + 5, true.centre_px[1]))
+    monkeypatch.setattr(selftest, "truth_of", lambda _options, _index: twins)
+    found = Cell(
+        frame_index=0,
+        cell_index=0,
+        kind=NUCLEATED,
+        box_px=true.box_px,
+        centre_px=true.centre_px,
+        mask=np.ones((1, 1), np.uint8),
+        excluded="edge",
+    )
+    assert outcome(report(0, (found,), ())).nucleated_found == 0.5
 
 
 def test_a_wrong_label_is_wrong_and_counted_as_what_it_says() -> None:
