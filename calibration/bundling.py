@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import nn
 
-from calibration import golden_cells
-from calibration.augment import BASE_PX, BASE_UM
+from calibration import features, golden_cells
 from calibration.card import card
 from calibration.cells import TrainingCells, scored
 from calibration.confidence import temperature, threshold
@@ -41,7 +40,7 @@ from edgecell.bundle import (
 from edgecell.classify import softmax
 from edgecell.errors import SettingsError
 from edgecell.golden import GOLDEN, write_golden
-from edgecell.preprocess import cut, to_batch
+from edgecell.preprocess import to_batch
 
 LOG = logging.getLogger("edgecell.calibration")
 ENCODINGS: tuple[Encoding, ...] = ("u8s8", "s8s8")
@@ -60,6 +59,7 @@ def bundle(recipe: Recipe, recipe_sha256: str, model: nn.Module, cells: Training
     confidence = choose(recipe, root, folder)
     tested, metrics = test(recipe, confidence, root, folder)
     write_goldens(recipe, folder)
+    features.write(cells, recipe.preprocess, folder, recipe.training.seed)
     datasets = [_dataset(data.dataset) for data in recipe.data]
     (folder / "CARD.md").write_text(card(recipe, tested, confidence, datasets))
     weigh(folder, recipe.acceptance.max_size_mb)
@@ -81,15 +81,11 @@ def halve(float_onnx: Path, path: Path) -> None:
 
 def calibration_batches(recipe: Recipe, cells: TrainingCells) -> Iterator[NDArray[np.float32]]:
     """Plain crops of training cells drawn with the recipe's seed: what the device sees, without augmentation."""
-    spec = recipe.preprocess
     rng = np.random.default_rng(recipe.training.seed)
     count = min(recipe.acceptance.calibration_cells, len(cells.names))
     chosen = rng.choice(len(cells.names), count, replace=False)
-    middle = cells.windows.shape[1] / 2
     for at in range(0, count, 64):
-        windows = (cells.windows[number] for number in chosen[at : at + 64])
-        crops = [cut(window, (middle, middle), BASE_UM / BASE_PX, spec.crop_um, spec.size_px) for window in windows]
-        yield to_batch(crops, spec)
+        yield to_batch(features.training_crops(cells, chosen[at : at + 64], recipe.preprocess), recipe.preprocess)
 
 
 def choose(recipe: Recipe, root: Path, folder: Path) -> Confidence:
