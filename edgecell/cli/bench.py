@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from edgecell import app, bench, clock, settings
-from edgecell.bench import STAGES, Outcome, Spread
+from edgecell.bench import Outcome, Spread
 from edgecell.cli.doctor import examine
 from edgecell.messages import NOTICE
 from edgecell.settings import Settings
+from edgecell.stopwatch import STAGES, Lap
 
 BAR_WIDTH = 30
 REDRAW_S = 0.25
@@ -64,7 +65,7 @@ class _Ticker:
         self._bar, self._task = bar, bar.add_task("measuring", total=total)
         self._next_ns = 0
 
-    def __call__(self) -> None:
+    def __call__(self, lap: Lap) -> None:  # noqa: ARG002 only that there was one
         self._bar.advance(self._task)
         if clock.monotonic_ns() >= self._next_ns:
             self._next_ns = clock.monotonic_ns() + round(REDRAW_S * 1e9)
@@ -97,12 +98,13 @@ def _lines(outcome: Outcome) -> list[str]:
     fates, machine, threads = outcome.fates, outcome.machine, outcome.threads
     found = f"{outcome.cells_per_frame:.1f} cells a frame, {outcome.nucleated_per_frame:.1f} of them nucleated"
     sizes = ", ".join(f"{width}x{height}" for width, height in outcome.sizes_px)
+    scale = "unknown scale" if outcome.pixel_um is None else f"{outcome.pixel_um:.3f} um a pixel"
     how = f"{outcome.preloaded} read in advance, so reading is left out" if outcome.preloaded else "each read anew"
     lost = f"dropped {fates.dropped}, gated {fates.gated}, failed {fates.failed} of {fates.captured} frames"
     facts = [machine[name] for name in ("processor", "cores") if name in machine]
     versions = [f"{name} {machine[name]}" for name in ("Python", "opencv-python-headless", "onnxruntime") if name in machine]
     return [
-        f"{outcome.frames} frames of {sizes} after {outcome.warmup} of warm-up, {how}",
+        f"{outcome.frames} frames of {sizes}, {scale}, after {outcome.warmup} of warm-up, {how}",
         f"{outcome.fps:.1f} frames/s, {outcome.cells_per_s:.0f} cells/s",
         f"{found}, {outcome.classified_per_frame:.1f} classified",
         f"{lost}; memory at most {outcome.rss_peak_mib:.0f} MiB",

@@ -11,12 +11,13 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from tiny_bundle import make_tiny_bundle
 
-from edgecell import bench
-from edgecell.bench import STAGES, Stopwatch, TimedSource, rss_peak_mib, spread
+from edgecell import stopwatch
+from edgecell.bench import rss_peak_mib, spread
 from edgecell.cli.bench import command
 from edgecell.errors import FrameCorrupt, SourceUnavailable
 from edgecell.messages import NOTICE, Frame, FrameReport, Verdict
 from edgecell.runtime import Progress
+from edgecell.stopwatch import STAGES, Stopwatch, TimedSource
 
 PHANTOM = "phantom:width=480,height=320,pixel_um=0.2"
 
@@ -57,8 +58,8 @@ class Ticking:
 def test_a_lap_is_split_into_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     ticking = Ticking()
     ticking.passes(1000)
-    monkeypatch.setattr(bench, "clock", ticking)
-    watch = Stopwatch(lambda: ticking.passes(500))
+    monkeypatch.setattr(stopwatch, "clock", ticking)
+    watch = Stopwatch(lambda _: ticking.passes(500))
     for _ in range(2):
         watch.reading()
         ticking.passes(3)
@@ -83,7 +84,7 @@ def test_a_lap_is_split_into_its_stages(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_frame_that_failed_is_no_lap() -> None:
-    watch = Stopwatch(lambda: None)
+    watch = Stopwatch(lambda _: None)
     watch.reading()
     watch.settled(None, unasked)
     watch.served()
@@ -102,6 +103,7 @@ def test_json_of_a_real_run(tmp_path: Path, preload: bool) -> None:
     assert answer["fates"]["captured"] == answer["fates"]["processed"] == 8
     assert answer["fps"] > 0
     assert answer["rss_peak_mib"] > 10
+    assert answer["pixel_um"] == pytest.approx(0.2, rel=0.3)
     assert answer["threads"]["opencv"] == cv2.getNumThreads()
     assert answer["threads"]["engines"] == [model["engine"] for model in answer["models"]]
     assert answer["machine"]["onnxruntime"]
@@ -170,7 +172,7 @@ class Ending:
 
 @pytest.mark.parametrize(("preload", "expected"), [(0, [0, -1, 2, 3, -4, 5, 6]), (2, [0, 1, 2, 3, 4, 5, 6])])
 def test_a_source_that_ends_is_numbered_on(preload: int, expected: list[int]) -> None:
-    timed = type("Timed", (TimedSource,), {"part": Ending, "watch": Stopwatch(lambda: None), "preload": preload})
+    timed = type("Timed", (TimedSource,), {"part": Ending, "watch": Stopwatch(lambda _: None), "preload": preload})
     with timed() as source:
         indices = [read(source) for _ in expected]
     assert indices == expected

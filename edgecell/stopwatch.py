@@ -1,0 +1,183 @@
+"""Times a run from outside: looks on as an observer, and stands around the source, the engines and the publisher.
+
+    read | gate, segment, classify, tally | publish
+         ^ captured                       ^ settled ^ served: the lap is over
+
+Nothing of the frame path is written again here: the runtime says when a frame is settled, the pipeline says how long its stages
+took, and what is left between those is the tally's and the runtime's own.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from edgecell import clock
+from edgecell.errors import FrameCorrupt
+from edgecell.messages import NUCLEATED, Frame, FrameReport
+from edgecell.runtime import Progress
+from edgecell.wire import Message
+
+STAGES = ("read", "gate", "segment", "classify", "tally", "publish")
+PRELOAD_BYTES = 1 << 29
+"""Most that is kept of frames read in advance: 77 of 1920x1200."""
+PRELOAD_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lap:
+    """One frame, from the first look for it until it is settled and what is due is published. stages_ms: in order."""
+
+    size_px: tuple[int, int]
+    cells: int
+    nucleated: int
+    classified: int
+    stages_ms: Mapping[str, float]
+    engine_ms: float
+    end_to_end_ms: float
+
+
+class Stopwatch:
+    """An observer of the runtime that also hears from the parts it stands around. on_lap: called after each, off the clock."""
+
+    def __init__(self, on_lap: Callable[[Lap], None]) -> None:
+        self.laps: list[Lap] = []
+        self.preloaded = 0
+        self._on_lap = on_lap
+        self._read_ns: int | None = None
+        self._captured_ns = self._settled_ns = self._engine_ns = 0
+        self._frame: Frame | None = None
+        self._report: FrameReport | None = None
+
+    def reading(self) -> None:
+        """Somebody looks for a frame. Time-outs and unusable frames on the way are part of the read."""
+        self._read_ns = self._read_ns or clock.monotonic_ns()
+
+    def captured(self, frame: Frame) -> None:
+        self._frame, self._engine_ns = frame, 0
+        self._captured_ns = clock.monotonic_ns()
+
+    def inferred(self, nanoseconds: int) -> None:
+        self._engine_ns += nanoseconds
+
+    def settled(self, report: FrameReport | None, progress: Callable[[], Progress]) -> None:  # noqa: ARG002 an Observer's
+        self._report = report
+        self._settled_ns = clock.monotonic_ns()
+
+    def sent(self, message: Message) -> None:
+        """What it took shows in `publish`."""
+
+    def served(self) -> None:
+        """The runtime's last act before it looks for the next frame."""
+        now = clock.monotonic_ns()
+        if self._report is None or self._frame is None or self._read_ns is None:
+            return
+        self.laps.append(self._lap(self._report, self._frame, self._read_ns, now))
+        self._report = self._frame = self._read_ns = None
+        self._on_lap(self.laps[-1])
+
+    def _lap(self, report: FrameReport, frame: Frame, read_ns: int, served_ns: int) -> Lap:
+        path_ms = {stage: spent / 1e3 for stage, spent in report.stage_us.items()}
+        stages_ms = {
+            "read": (self._captured_ns - read_ns) / 1e6,
+            **path_ms,
+            "tally": (self._settled_ns - self._captured_ns) / 1e6 - sum(path_ms.values()),
+            "publish": (served_ns - self._settled_ns) / 1e6,
+        }
+        return Lap(
+            size_px=(frame.image.shape[1], frame.image.shape[0]),
+            cells=len(report.cells),
+            nucleated=sum(cell.kind == NUCLEATED for cell in report.cells),
+            classified=sum(answer.probabilities is not None for answer in report.classifications),
+            stages_ms=stages_ms,
+            engine_ms=self._engine_ns / 1e6,
+            end_to_end_ms=(served_ns - frame.captured_ns) / 1e6,
+        )
+
+
+class Around:
+    """A part with a stopwatch around it; what is not timed is the part's own."""
+
+    part: type[Any]
+    watch: Stopwatch
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._inner: Any = self.part(*arguments, **named)
+
+    def __enter__(self) -> Self:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
+        self._inner.__exit__(kind, error, trace)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class TimedSource(Around):
+    """Starts over when the source ends, and numbers on. preload: frames to read in advance, so that reading costs nothing."""
+
+    preload: int
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._first = self._next_index = 0
+        self._kept: list[Frame] = []
+        kept_bytes = 0
+        while len(self._kept) < self.preload and kept_bytes < PRELOAD_BYTES:
+            try:
+                frame: Frame | None = self._inner.read(PRELOAD_TIMEOUT_S)
+            except FrameCorrupt:
+                continue
+            if frame is None:
+                break
+            self._kept.append(frame)
+            kept_bytes += frame.image.nbytes
+        self.watch.preloaded = len(self._kept)
+        return self
+
+    def read(self, timeout_s: float) -> Frame | None:
+        self.watch.reading()
+        frame = self._again() if self._kept else self._fresh(timeout_s)
+        if frame is not None:
+            self._next_index = frame.index + 1
+            self.watch.captured(frame)
+        return frame
+
+    def _again(self) -> Frame:
+        index = self._next_index
+        return dataclasses.replace(self._kept[index % len(self._kept)], index=index, captured_ns=clock.monotonic_ns())
+
+    def _fresh(self, timeout_s: float) -> Frame | None:
+        try:
+            frame: Frame | None = self._inner.read(timeout_s)
+            if frame is None and self._next_index > self._first:
+                self._first = self._next_index
+                self._inner.__exit__(None, None, None)
+                self._inner.__enter__()
+                frame = self._inner.read(timeout_s)
+        except FrameCorrupt as error:
+            error.index += self._first
+            self._next_index = error.index + 1
+            raise
+        return frame if frame is None else dataclasses.replace(frame, index=frame.index + self._first)
+
+
+class TimedEngine(Around):
+    def infer(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+        start = clock.monotonic_ns()
+        answers: Mapping[str, NDArray[np.float32]] = self._inner.infer(batch)
+        self.watch.inferred(clock.monotonic_ns() - start)
+        return answers
+
+
+class TimedPublisher(Around):
+    def serve(self, timeout_s: float) -> None:
+        self._inner.serve(timeout_s)
+        self.watch.served()
