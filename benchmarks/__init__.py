@@ -1,0 +1,1 @@
+"""What is measured on a workstation: frames to measure on, and baselines to measure against. Not in the wheel."""
