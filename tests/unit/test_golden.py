@@ -56,7 +56,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.mark.parametrize("optimise", [True, False])
 def test_the_certified_engine_passes_with_other_kernels_too(tiny: Bundle, encoding: Encoding, optimise: bool) -> None:
     """Without optimisation the graph is computed in float between quantization steps: it rounds otherwise, as another CPU."""
-    with OnnxRuntimeEngine(tiny.file(f"{encoding}.onnx"), manifest=tiny.manifest, options=OnnxRuntimeOptions(optimise=optimise)) as engine:
+    with OnnxRuntimeEngine(
+        tiny.file(f"{encoding}.onnx"), manifest=tiny.manifest, options=OnnxRuntimeOptions(optimise=optimise)
+    ) as engine:
         report = replay(tiny, engine, encoding)
     assert report.cells >= 12
     assert set(report.deviation) == {"logits", "features"}
