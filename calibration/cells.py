@@ -74,7 +74,7 @@ def training(recipe: Recipe, root: Path, work: Path) -> TrainingCells:
     if not chosen:
         raise SettingsError(f"no training cell in {root}", fix="check the split files of the recipe against the dataset")
     names = tuple(name for data, some in kept for name in _names(data, some))
-    windows, masks = _windows(chosen, work / f"windows-{_key(names)}")
+    windows, masks = _windows(chosen, work / f"windows-{_key(chosen)}")
     return TrainingCells(names=names, allowed=_allowed(recipe.class_names, chosen), windows=windows, masks=masks)
 
 
@@ -86,8 +86,13 @@ def _allowed(classes: Sequence[str], chosen: Sequence[Sample]) -> NDArray[np.boo
     return np.array([[name in sample.labels for name in classes] for sample in chosen], bool).reshape(-1, len(classes))
 
 
-def _key(names: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join([f"{BASE_PX} {BASE_UM}", *names]).encode()).hexdigest()[:16]
+def _key(chosen: Iterable[Sample]) -> str:
+    """Of all that windows are made of: the same names may stand for originals or for copies of them."""
+    digest = hashlib.sha256(f"{BASE_PX} {BASE_UM}".encode())
+    for sample in chosen:
+        content = sample.content if isinstance(sample.content, bytes) else sample.content.tobytes()
+        digest.update(f"\n{sample.name} {sample.centre_px} {sample.pixel_um} {hashlib.sha256(content).hexdigest()}".encode())
+    return digest.hexdigest()[:16]
 
 
 def _windows(chosen: Sequence[Sample], stem: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_cells import PIXEL_UM, RADII_UM, pbc_files, toy_recipe, write_folder, write_split
+from toy_cells import PIXEL_UM, RADII_UM, encoded, pbc_files, toy_recipe, write_folder, write_split
 
 from calibration import cells, split
 from calibration.augment import BASE_PX, BASE_UM
 from calibration.recipe import Data, Recipe
+from calibration.sample import decode
 from edgecell.errors import SettingsError
 from edgecell.preprocess import cut
 
@@ -64,6 +65,17 @@ def test_windows_are_kept_for_the_next_time(trained: cells.TrainingCells, recipe
     assert sorted((root / "work").iterdir()) == kept
     assert np.array_equal(again.windows, trained.windows)
     assert np.array_equal(again.masks, trained.masks)
+
+
+def test_other_pixels_under_the_same_names_get_their_own_windows(
+    trained: cells.TrainingCells, recipe: Recipe, root: Path, tmp_path: Path
+) -> None:
+    """As when originals take the place of copies."""
+    inverted = {name: encoded(255 - decode(content, name)) for name, content in pbc_files(8).items()}
+    write_folder(inverted, tmp_path / "pbc")
+    other = cells.training(recipe, tmp_path, root / "work")
+    assert sorted(other.names) == sorted(trained.names)
+    assert other.windows.mean() < 128 < trained.windows.mean()
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
