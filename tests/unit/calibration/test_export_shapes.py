@@ -50,6 +50,15 @@ def test_onnx_answers_as_torch_does(model: Any, recipe: Recipe, tmp_path: Path, 
     assert expected[1].std() > 1e-2, "the network answers something"
 
 
+def test_folding_takes_batch_norm_out_and_changes_no_answer(model: Any) -> None:
+    cells = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        before = [each.clone() for each in model.eval()(cells)]
+        after = export.fold(model)(cells)
+    assert not any(isinstance(each, torch.nn.BatchNorm2d) for each in model.modules())
+    assert all(torch.allclose(one, two, atol=1e-4) for one, two in zip(before, after, strict=True))
+
+
 def test_the_graph_is_what_every_tensorrt_reads(model: Any, recipe: Recipe, tmp_path: Path) -> None:
     export.export(model, recipe, tmp_path / "float.onnx")
     made = onnx.load(tmp_path / "float.onnx")

@@ -119,6 +119,21 @@ def test_an_epoch_shows_every_cell_once(cells: TrainingCells, recipe: Recipe) ->
     assert orders[0] != orders[1]
 
 
+def test_every_epoch_shows_a_cell_otherwise(cells: TrainingCells, recipe: Recipe) -> None:
+    """40 times the same cell: two batches differ by their augmentation alone."""
+    alike = TrainingCells(
+        names=cells.names,
+        allowed=np.repeat(cells.allowed[:1], 40, axis=0),
+        windows=np.repeat(cells.windows[:1], 40, axis=0),
+        masks=np.repeat(cells.masks[:1], 40, axis=0),
+    )
+    steps = train.Steps(alike, recipe)
+    assert not same(steps[0], steps[steps.per_epoch])
+    assert not same(steps[0], steps[1])
+    first = steps[0][0]
+    assert not torch.equal(first[0], first[1])
+
+
 def test_the_seed_changes_the_steps(cells: TrainingCells, recipe: Recipe) -> None:
     other = msgspec.structs.replace(recipe, training=msgspec.structs.replace(recipe.training, seed=2))
     assert not same(train.Steps(cells, recipe)[0], train.Steps(cells, other)[0])
