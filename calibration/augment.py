@@ -35,6 +35,8 @@ def crop(rng: np.random.Generator, cell: Base, behind: Base | None, spec: Prepro
     """One augmented crop, uint8 (size_px, size_px, 3). behind: a window whose surroundings replace the cell's own."""
     matrix = _affine(rng, spec, how)
     image = _warp(cell.image, matrix, spec)
+    if rng.random() < how.plain:
+        return image
     if behind is not None and cell.mask is not None:
         soft = cv2.GaussianBlur(_warp(cell.mask, matrix, spec), (0, 0), 0.8)[:, :, None] / np.float32(255)
         image = _blend(image, _warp(behind.image, _affine(rng, spec, how), spec), soft)
@@ -49,8 +51,8 @@ def _affine(rng: np.random.Generator, spec: Preprocess, how: Augment) -> NDArray
     angle = rng.uniform(0, 2 * np.pi)
     turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     turn[:, 0] *= rng.choice((-1, 1))
-    middle = BASE_PX / 2 + rng.uniform(-how.shift_um, how.shift_um, 2) * base_per_um
-    return np.hstack([turn, (middle - turn @ [size / 2, size / 2])[:, None]])
+    middle = (BASE_PX - 1) / 2 + rng.uniform(-how.shift_um, how.shift_um, 2) * base_per_um
+    return np.hstack([turn, (middle - turn @ [(size - 1) / 2, (size - 1) / 2])[:, None]])
 
 
 def _warp(image: Image, matrix: NDArray[np.float64], spec: Preprocess) -> Image:
@@ -63,7 +65,7 @@ def _warp(image: Image, matrix: NDArray[np.float64], spec: Preprocess) -> Image:
 def _blend(cell: Image, behind: Image, soft: NDArray[np.float32]) -> Image:
     """The cell over another background that is brought to the same white."""
     ratio = white_point(cell[None]) / white_point(behind[None])
-    mixed: Image = np.clip(cell * soft + behind * ratio * (1 - soft), 0, 255).astype(np.uint8)
+    mixed: Image = np.clip(cell * soft + behind * ratio * (1 - soft) + 0.5, 0, 255).astype(np.uint8)
     return mixed
 
 
@@ -77,7 +79,7 @@ def _stain(rng: np.random.Generator, image: Image, how: Augment) -> Image:
         mixing = np.full((3, 3), mixing.sum() / 9)
     seen = np.exp(-density.reshape(-1, 3) @ mixing.astype(np.float32)).reshape(image.shape)
     lamp = _lamp(rng) if rng.random() < how.light else white
-    lit: Image = np.clip(seen * lamp, 0, 255).astype(np.uint8)
+    lit: Image = np.clip(seen * lamp + 0.5, 0, 255).astype(np.uint8)
     return lit
 
 
@@ -105,7 +107,7 @@ def _optics(rng: np.random.Generator, image: Image, spec: Preprocess, how: Augme
         )
     if rng.random() < how.noise:
         grain = rng.normal(0, rng.uniform(1, 8), image.shape).astype(np.float32)
-        image = np.clip(image + grain, 0, 255).astype(np.uint8)
+        image = np.clip(image + grain + 0.5, 0, 255).astype(np.uint8)
     if rng.random() < how.jpeg:
         _, packed = cv2.imencode(".jpg", image[:, :, ::-1], (cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 95))))
         image = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR_RGB), np.uint8)

@@ -37,10 +37,14 @@ class Cells:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainingCells(Cells):
-    """windows: uint8 (n, BASE_PX, BASE_PX, 3). masks: uint8 0/255 (n, BASE_PX, BASE_PX), all 0 where none was found."""
+    """windows: uint8 (n, BASE_PX, BASE_PX, 3). masks: uint8 0/255 (n, BASE_PX, BASE_PX), all 0 where none was found.
+
+    repeats: int64 (n,), how often an epoch shows each.
+    """
 
     windows: NDArray[np.uint8]
     masks: NDArray[np.uint8]
+    repeats: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,7 +79,9 @@ def training(recipe: Recipe, root: Path, work: Path) -> TrainingCells:
         raise SettingsError(f"no training cell in {root}", fix="check the split files of the recipe against the dataset")
     names = tuple(name for data, some in kept for name in _names(data, some))
     windows, masks = _windows(chosen, work / f"windows-{_key(chosen)}")
-    return TrainingCells(names=names, allowed=_allowed(recipe.class_names, chosen), windows=windows, masks=masks)
+    repeats = np.repeat([data.repeat for data in recipe.data], [len(some) for _, some in kept])
+    allowed = _allowed(recipe.class_names, chosen)
+    return TrainingCells(names=names, allowed=allowed, windows=windows, masks=masks, repeats=repeats)
 
 
 def _names(data: Data, chosen: Iterable[Sample]) -> tuple[str, ...]:

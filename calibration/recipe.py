@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -11,10 +12,11 @@ from edgecell.preprocess import Preprocess
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One dataset of the recipe. split: file of names below calibration/splits."""
+    """One dataset of the recipe. split: file of names below calibration/splits. repeat: how often an epoch shows each cell."""
 
     dataset: str
     split: str
+    repeat: Annotated[int, msgspec.Meta(ge=1)] = 1
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +32,7 @@ class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Strength of each augmentation; 0 switches it off. Probabilities are a share of the cells. Turns and mirrors
     are always on: a cell has no upright.
 
+    plain: probability of nothing but geometry, so that the datasets' own slides stay in sight.
     scale: exp(+-scale). shift_um: largest shift of the centre. background: probability of another field behind the cell.
     stain: standard deviation of the mixing of optical densities. density: of the log of their strength.
     light: probability of another lamp and white balance. grey: probability of losing the colour.
@@ -37,6 +40,7 @@ class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     probabilities.
     """
 
+    plain: float = 0.0
     scale: float = 0.0
     shift_um: float = 0.0
     background: float = 0.0

@@ -29,7 +29,8 @@ class Steps(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __init__(self, cells: TrainingCells, recipe: Recipe) -> None:
         self.cells, self.recipe = cells, recipe
-        self.per_epoch = len(cells.names) // recipe.training.batch
+        self.shown = np.repeat(np.arange(len(cells.names)), cells.repeats)
+        self.per_epoch = len(self.shown) // recipe.training.batch
         reject = [number for number, entry in enumerate(recipe.classes) if entry.group == "reject"]
         self.is_empty = cells.allowed[:, reject].any(axis=1) & (cells.truth >= 0)
         self.empty = np.flatnonzero(self.is_empty)
@@ -41,7 +42,7 @@ class Steps(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         cv2.setNumThreads(1)
         how = self.recipe.training
         epoch, place = divmod(step, self.per_epoch)
-        order = np.random.default_rng((how.seed, epoch)).permutation(len(self.cells.names))
+        order = np.random.default_rng((how.seed, epoch)).permutation(self.shown)
         chosen = order[place * how.batch : (place + 1) * how.batch]
         rng = np.random.default_rng((how.seed, epoch, place, 1))
         crops = [self._crop(rng, int(number)) for number in chosen]

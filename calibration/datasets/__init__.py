@@ -4,4 +4,5 @@ TABLE = {
     "pbc": "calibration.datasets.pbc:Pbc",
     "mll_marrow": "calibration.datasets.mll_marrow:MllMarrow",
     "txl_pbc": "calibration.datasets.txl_pbc:TxlPbc",
+    "txl_white": "calibration.datasets.txl_pbc:TxlWhite",
 }

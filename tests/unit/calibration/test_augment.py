@@ -126,12 +126,18 @@ def test_scale_and_shift_stay_within_their_strength() -> None:
     assert 0.5 < max(shifts) < 1.0 * np.sqrt(2) * np.exp(0.2) + 0.1
 
 
-@pytest.mark.parametrize("name", [name for name in msgspec.structs.asdict(NONE) if name != "background"])
+@pytest.mark.parametrize("name", [name for name in msgspec.structs.asdict(NONE) if name not in ("background", "plain")])
 def test_every_strength_does_something(name: str) -> None:
-    """`background` is drawn where the other window is chosen, in training."""
+    """`background` is drawn where the other window is chosen, in training; `plain` switches the others off."""
     plain = crop(rng(3), cell(), None, SPEC, NONE).astype(int)
     made = crop(rng(3), cell(), None, SPEC, Augment(**{name: 0.99})).astype(int)
     assert np.abs(made - plain).mean() > 0.1
+
+
+def test_plain_leaves_all_but_the_geometry() -> None:
+    everything = {name: 0.99 for name in msgspec.structs.asdict(NONE) if name not in ("scale", "shift_um", "plain")}
+    plain = crop(rng(3), cell(), None, SPEC, NONE)
+    assert np.array_equal(crop(rng(3), cell(), None, SPEC, Augment(**everything, plain=1.0)), plain)
 
 
 strengths = st.fixed_dictionaries(

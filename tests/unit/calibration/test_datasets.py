@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from toy_cells import encoded, pbc_files, write_folder, write_tar
 
+from calibration import split
 from calibration.datasets import TABLE, txl_pbc
 from calibration.datasets.mll_marrow import MllMarrow
 from calibration.datasets.pbc import CLASSES, PUBLISHED, Pbc
-from calibration.datasets.txl_pbc import LEUKOCYTES, PLATELET, RED, WHITE, TxlPbc, square_pixels
+from calibration.datasets.txl_pbc import LEUKOCYTES, PLATELET, RED, WHITE, TxlPbc, TxlWhite, square_pixels
 from calibration.fields import Field
 from calibration.sample import Sample
 from edgecell import plugins
@@ -143,7 +144,7 @@ def kind_of(sample: Sample) -> str:
 
 
 def read(root: Path) -> list[Sample]:
-    return list(TxlPbc().read(root))
+    return [*TxlPbc().read(root), *TxlWhite().read(root)]
 
 
 def test_txl_white_cells_are_some_leukocyte_and_platelets_are_platelets(tmp_path: Path) -> None:
@@ -160,6 +161,22 @@ def test_txl_white_cells_are_some_leukocyte_and_platelets_are_platelets(tmp_path
     assert place_of(by_kind["platelet"]) == pytest.approx((420, 90))
     assert by_kind["not_a_cell"].labels == ("not_a_cell",)
     assert len({each.name for each in samples}) == len(samples)
+
+
+def test_txl_white_types_name_leukocytes_of_the_training_fields() -> None:
+    parts = split.load("txl_pbc.tsv")
+    for line in txl_pbc.TYPES.read_text().splitlines():
+        name, _, types = line.partition("\t")
+        assert set(types.split(",")) <= set(LEUKOCYTES)
+        assert name.split("/")[0] in parts
+
+
+def test_txl_white_cells_carry_the_types_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(txl_pbc, "TYPES", tmp_path / "types.tsv")
+    (tmp_path / "types.tsv").write_text("one/white0\tlymphocyte,monocyte\n")
+    write_field(tmp_path, "one", [(WHITE, 150.0, 120.0, 60.0, 64.0), (WHITE, 350.0, 220.0, 60.0, 64.0), *reds()])
+    labels = {each.name: each.labels for each in TxlWhite().read(tmp_path)}
+    assert labels == {"one/white0": ("lymphocyte", "monocyte"), "one/white1": LEUKOCYTES}
 
 
 def test_txl_scale_is_that_of_the_fields_red_cells(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Training: what the loss is, that steps and runs can be repeated, and that averaged weights follow."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -47,7 +48,9 @@ def cells() -> TrainingCells:
     allowed = np.array([[name == label for name in LABELS] for label in labels])
     allowed[30:] = True
     masks = np.where(windows[:, :, :, 1] < 200, 255, 0).astype(np.uint8)
-    return TrainingCells(names=tuple(f"toy/{n}" for n in range(40)), allowed=allowed, windows=windows, masks=masks)
+    return TrainingCells(
+        names=tuple(f"toy/{n}" for n in range(40)), allowed=allowed, windows=windows, masks=masks, repeats=np.ones(40, np.int64)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +112,7 @@ def test_an_epoch_shows_every_cell_once(cells: TrainingCells, recipe: Recipe) ->
     marked = np.array([[bool(n >> bit & 1) for bit in range(6)] for n in range(40)])
     classes = tuple(CellClass(name=f"c{n}", abbreviation=f"C{n}", group="other") for n in range(6))
     six = msgspec.structs.replace(recipe, classes=classes)
-    told = TrainingCells(names=cells.names, allowed=marked, windows=cells.windows, masks=cells.masks)
+    told = TrainingCells(names=cells.names, allowed=marked, windows=cells.windows, masks=cells.masks, repeats=cells.repeats)
     steps = train.Steps(told, six)
     orders = []
     for epoch in range(2):
@@ -119,6 +122,12 @@ def test_an_epoch_shows_every_cell_once(cells: TrainingCells, recipe: Recipe) ->
     assert orders[0] != orders[1]
 
 
+def test_an_epoch_shows_a_repeated_cell_that_often(cells: TrainingCells, recipe: Recipe) -> None:
+    steps = train.Steps(replace(cells, repeats=np.arange(40) % 3), recipe)
+    assert np.bincount(steps.shown, minlength=40).tolist() == (np.arange(40) % 3).tolist()
+    assert steps.per_epoch == len(steps.shown) // recipe.training.batch
+
+
 def test_every_epoch_shows_a_cell_otherwise(cells: TrainingCells, recipe: Recipe) -> None:
     """40 times the same cell: two batches differ by their augmentation alone."""
     alike = TrainingCells(
@@ -126,6 +135,7 @@ def test_every_epoch_shows_a_cell_otherwise(cells: TrainingCells, recipe: Recipe
         allowed=np.repeat(cells.allowed[:1], 40, axis=0),
         windows=np.repeat(cells.windows[:1], 40, axis=0),
         masks=np.repeat(cells.masks[:1], 40, axis=0),
+        repeats=cells.repeats,
     )
     steps = train.Steps(alike, recipe)
     assert not same(steps[0], steps[steps.per_epoch])
