@@ -1,0 +1,64 @@
+"""The last layer in an ONNX file: found, read, and written with other weights. Everything else stays as it is.
+
+It is the Gemm that makes `logits` of `features`, float in every encoding; in a half-precision file there are Casts around it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecell.adapt.layer import Layer
+from edgecell.bundle import LOGITS
+from edgecell.errors import BundleError, MissingDependency
+
+
+def library() -> Any:
+    """The package `onnx`. Raises MissingDependency: it comes with the extra `adapt`, and nothing else on a device needs it."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingDependency(f"adapting a bundle needs onnx: {error}", fix="pip install 'edgecell[adapt]'") from error
+    return onnx
+
+
+def read_layer(path: Path) -> Layer:
+    """The last layer, weights (K, W). Raises BundleError when the file does not end in one, MissingDependency."""
+    onnx = library()
+    gemm, constants = _last_layer(onnx.load(path), path)
+    weight, bias = (np.asarray(onnx.numpy_helper.to_array(constants[name]), np.float64) for name in gemm.input[1:])
+    return Layer(weight=weight if _transposed(gemm) else weight.T, bias=bias)
+
+
+def write_layer(source: Path, layer: Layer, path: Path) -> None:
+    """The model of `source` with another last layer, in the number format that it has there. Raises as `read_layer`."""
+    onnx = library()
+    model = onnx.load(source)
+    gemm, constants = _last_layer(model, source)
+    weight = layer.weight if _transposed(gemm) else layer.weight.T
+    for name, value in zip(gemm.input[1:], (weight, layer.bias), strict=True):
+        old = onnx.numpy_helper.to_array(constants[name])
+        if old.shape != value.shape:
+            raise BundleError(f"{source}: {name} is {old.shape}, not {value.shape}", fix="build the bundle again")
+        new = onnx.numpy_helper.from_array(np.ascontiguousarray(value, dtype=old.dtype), name)
+        constants[name].CopyFrom(new)
+    onnx.save(model, path)
+
+
+def _last_layer(model: Any, path: Path) -> tuple[Any, dict[str, Any]]:
+    """The Gemm, and the file's constants by name."""
+    makers: dict[str, Any] = {name: node for node in model.graph.node for name in node.output}
+    node: Any = makers.get(LOGITS)
+    while node is not None and node.op_type == "Cast":
+        node = makers.get(node.input[0])
+    constants = {each.name: each for each in model.graph.initializer}
+    plain = node is not None and node.op_type == "Gemm" and len(node.input) == 3 and set(node.input[1:]) <= constants.keys()
+    if not plain or any(each.name in {"alpha", "beta"} and each.f != 1.0 for each in node.attribute):
+        fix = "adapt a bundle of the workshop: its models end in one linear layer"
+        raise BundleError(f"{path} has no last linear layer whose weights could be changed", fix=fix)
+    return node, constants
+
+
+def _transposed(gemm: Any) -> bool:
+    """Whether the weights stand as (K, W)."""
+    return any(each.name == "transB" and each.i for each in gemm.attribute)
