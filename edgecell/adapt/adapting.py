@@ -1,0 +1,123 @@
+"""The whole of it: labelled folder and old bundle in, new bundle and report out."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell import app
+from edgecell.adapt.choose import Adapted, Base, adapt_layer
+from edgecell.adapt.labelled import Labelled, read_labelled
+from edgecell.adapt.layer import FEATURES, Array, Labels, read_statistics
+from edgecell.adapt.normalise import followed
+from edgecell.adapt.onnxfile import library, read_layer
+from edgecell.adapt.rebundle import Adaptation, check_free, rebundle
+from edgecell.adapt.report import Gain, answers, gain, held_out
+from edgecell.bundle import LOGITS, Bundle, CellClass, open_bundle
+from edgecell.errors import BundleError, BundleMismatch
+from edgecell.golden import replay
+from edgecell.preprocess import to_batch
+from edgecell.settings import PartSettings
+
+LOG = logging.getLogger("edgecell.adapt")
+MODEL = "u8s8.onnx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Result:
+    """bundle: the new one, opened. absent: classes that can be counted and had no labelled cell."""
+
+    old: Bundle
+    bundle: Bundle
+    labelled: Labelled
+    adapted: Adapted
+    gain: Gain
+    absent: tuple[str, ...]
+    normalised: bool
+    pixel_um: float
+
+
+def adapt(bundle: str, folder: Path, out: Path, pixel_um: float | None) -> Result:
+    """Adapt a bundle to the labelled cells in `folder` and write the new one to `out`.
+
+    bundle: name or folder. pixel_um: of the images; None for the bundle's own. Raises SettingsError, BundleError, EngineError,
+    MissingDependency.
+    """
+    library()
+    check_free(out)
+    old = open_bundle(bundle)
+    scale_um = pixel_um or old.manifest.preprocess.pixel_um
+    labelled = read_labelled(folder, old.manifest, scale_um)
+    base, features = _base(old), _features(old, labelled)
+    absent = _absent(old.manifest.classes, labelled.labels)
+    LOG.info("holding out each of %d cells once", len(labelled.labels))
+    seen = held_out(base, features, labelled.labels, complete=not absent)
+    gained = gain(answers(base.layer.logits(features), base.confidence), seen, labelled.labels, old.class_names)
+    LOG.info("fitting to all cells")
+    adapted = adapt_layer(base, features, labelled.labels, complete=not absent)
+    adaptation = Adaptation(
+        adapted=adapted,
+        statistics=base.statistics and followed(base.statistics, features, labelled.labels),
+        gain=gained,
+        labelled=labelled,
+        source=folder.resolve().name,
+        pixel_um=scale_um,
+    )
+    made = rebundle(old, adaptation, lambda path, crops: _infer(old, path, crops), out)
+    _check(made, labelled.crops, adapted.layer.logits(features))
+    return Result(
+        old=old,
+        bundle=made,
+        labelled=labelled,
+        adapted=adapted,
+        gain=gained,
+        absent=absent,
+        normalised=base.statistics is not None,
+        pixel_um=scale_um,
+    )
+
+
+def _base(old: Bundle) -> Base:
+    if FEATURES not in {each.name for each in old.manifest.outputs}:
+        fix = "adapt a bundle of the workshop, such as pbc8"
+        raise BundleError(f"bundle {old.manifest.name} has no output {FEATURES!r}", fix=fix)
+    return Base(layer=read_layer(old.file(MODEL)), statistics=read_statistics(old), confidence=old.manifest.confidence)
+
+
+def _features(old: Bundle, labelled: Labelled) -> Array:
+    """(N, W), from the engine that the device runs, its golden cells replayed."""
+    with _engine(old, old.file(MODEL)) as engine:
+        replay(old, engine, "u8s8")
+    return _infer(old, old.file(MODEL), labelled.crops)[FEATURES].astype(np.float64)
+
+
+def _engine(bundle: Bundle, path: Path) -> Any:
+    """s8s8 is TensorRT's: here it is computed as written, with graph optimisation off."""
+    options = {"optimise": path.stem != "s8s8"}
+    chosen = app.choose("engine", PartSettings(part="onnxrt", options=options))
+    return chosen.part(path, manifest=bundle.manifest, options=chosen.options)
+
+
+def _infer(bundle: Bundle, path: Path, crops: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+    largest, spec = bundle.manifest.input.batch.max, bundle.manifest.preprocess
+    with _engine(bundle, path) as engine:
+        parts = [engine.infer(to_batch(crops[at : at + largest], spec)) for at in range(0, len(crops), largest)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _absent(classes: tuple[CellClass, ...], labels: Labels) -> tuple[str, ...]:
+    present = set(labels.tolist())
+    return tuple(each.name for at, each in enumerate(classes) if at not in present and each.group != "reject")
+
+
+def _check(made: Bundle, crops: NDArray[np.uint8], expected: Array) -> None:
+    """The new bundle opens on the device's engine and answers as the fitted layer does. Raises BundleMismatch."""
+    with _engine(made, made.file(MODEL)) as engine:
+        replay(made, engine, "u8s8")
+    worst = float(np.abs(_infer(made, made.file(MODEL), crops)[LOGITS] - expected).max())
+    if not worst <= 1e-3 * max(float(np.abs(expected).max()), 1.0):
+        raise BundleMismatch(f"{made.path} answers labelled cells {worst:.3g} beside the fitted layer", fix="report this")

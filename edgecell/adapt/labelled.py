@@ -1,0 +1,114 @@
+"""Labelled cells: a folder with one folder a class, in it images of one centred cell each."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell.adapt.layer import Labels
+from edgecell.bundle import CellClass, Manifest, sha256_of
+from edgecell.errors import FrameCorrupt, SettingsError
+from edgecell.imagefile import SUFFIXES, listed, load_image
+from edgecell.preprocess import Crop, cut
+
+LOG = logging.getLogger("edgecell.adapt")
+FEWEST_CELLS, FEWEST_CLASSES = 10, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Labelled:
+    """crops: uint8 (N, size_px, size_px, 3). labels: (N,) class indices. sha256: of each image file.
+
+    unreadable, copies: files that were left out, damaged ones and those that are the same as another.
+    """
+
+    crops: NDArray[np.uint8]
+    labels: Labels
+    sha256: tuple[str, ...]
+    unreadable: tuple[Path, ...]
+    copies: tuple[Path, ...]
+
+
+def read_labelled(folder: Path, manifest: Manifest, pixel_um: float) -> Labelled:
+    """All cells below `folder`, in the order of the bundle's classes. Images that cannot be read are reported and left out.
+
+    A copy of an image counts once: held out and fitted at the same time it would flatter the figures. Raises SettingsError: no
+    such folder, a class that the bundle does not know, one image in two classes, images in no class folder, fewer than
+    FEWEST_CELLS cells or FEWEST_CLASSES classes.
+    """
+    crops: dict[str, Crop] = {}
+    labels: dict[str, int] = {}
+    unreadable, copies = [], []
+    for number, file in _files(folder, manifest.classes):
+        crop = _crop(file, manifest, pixel_um)
+        if crop is None:
+            unreadable.append(file)
+            continue
+        sha256 = sha256_of(file)
+        if labels.setdefault(sha256, number) != number:
+            other = manifest.classes[labels[sha256]].name
+            raise SettingsError(f"{file} is also in the folder of {other}", fix="keep it in the right one")
+        if sha256 in crops:
+            copies.append(file)
+        crops[sha256] = crop
+    _enough(Counter(labels.values()), folder)
+    return Labelled(
+        crops=np.stack(list(crops.values())),
+        labels=np.array(list(labels.values()), np.int64),
+        sha256=tuple(crops),
+        unreadable=tuple(unreadable),
+        copies=tuple(copies),
+    )
+
+
+def class_of(name: str, classes: tuple[CellClass, ...]) -> int:
+    """The class that a folder means, by name or abbreviation, in small or capital letters. Raises SettingsError."""
+    meanings = _meanings(classes)
+    if name.lower() in meanings:
+        return meanings[name.lower()]
+    close = get_close_matches(name.lower(), meanings, n=1)
+    hint = f"did you mean {classes[meanings[close[0]]].name}? " if close else ""
+    known = ", ".join(f"{each.name} ({each.abbreviation})" for each in classes)
+    raise SettingsError(f"folder {name!r} is no class of the bundle", fix=f"{hint}name it one of: {known}")
+
+
+def _meanings(classes: tuple[CellClass, ...]) -> Mapping[str, int]:
+    """Names win over abbreviations; an abbreviation of two classes means neither."""
+    short = Counter(each.abbreviation.lower() for each in classes)
+    once = {each.abbreviation.lower(): at for at, each in enumerate(classes) if short[each.abbreviation.lower()] == 1}
+    return {**once, **{each.name: at for at, each in enumerate(classes)}}
+
+
+def _files(folder: Path, classes: tuple[CellClass, ...]) -> Iterator[tuple[int, Path]]:
+    if not folder.is_dir():
+        raise SettingsError(f"{folder}: no such folder", fix="give a folder with one folder a class")
+    inside = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
+    stray = next((each for each in inside if each.is_file() and each.suffix.lower() in SUFFIXES), None)
+    if stray is not None:
+        raise SettingsError(f"{stray} is in no class folder", fix=f"move it to {folder}/CLASS/, e.g. {classes[0].name}/")
+    by_class = [(class_of(each.name, classes), each) for each in inside if each.is_dir()]
+    for number, each in sorted(by_class):
+        if any(file.suffix.lower() in SUFFIXES for file in each.rglob("*")):
+            yield from ((number, file) for file in listed(each))
+
+
+def _crop(file: Path, manifest: Manifest, pixel_um: float) -> Crop | None:
+    try:
+        image = load_image(file)
+    except FrameCorrupt as error:
+        LOG.error("left out: %s", error)  # noqa: TRY400 one line, no traceback
+        return None
+    spec = manifest.preprocess
+    return cut(image, (image.shape[1] / 2, image.shape[0] / 2), pixel_um, spec.crop_um, spec.size_px)
+
+
+def _enough(cells: Counter[int], folder: Path) -> None:
+    if cells.total() < FEWEST_CELLS:
+        raise SettingsError(f"{folder} has {cells.total()} readable cells", fix=f"label at least {FEWEST_CELLS}, better 100")
+    if len(cells) < FEWEST_CLASSES:
+        raise SettingsError(f"{folder} has cells of one class only", fix=f"label cells of at least {FEWEST_CLASSES} classes")
