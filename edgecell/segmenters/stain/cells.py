@@ -10,13 +10,13 @@ import numpy as np
 
 from edgecell.messages import NUCLEATED, PLATELET, RED_BLOOD_CELL
 from edgecell.segmenters.stain.layers import Layers
-from edgecell.segmenters.stain.nuclei import NUCLEUS_UM2, Labels, find_nuclei
+from edgecell.segmenters.stain.nuclei import NUCLEUS_UM2, Labels, find_nuclei, join_in_one_cell
 from edgecell.segmenters.stain.platelets import find_platelets
 from edgecell.segmenters.stain.regions import Mask, closed, components, dilated, disc, distance, opened
 from edgecell.segmenters.stain.split import split
 
-RED_UM2 = 12.0
-RED_AT_BORDER_UM2 = 5.0
+RED_UM2 = 15.0
+RED_AT_BORDER_UM2 = 6.0
 """Least area of a red cell (3.9 um across), and of the part of one that the frame's border cuts."""
 PALLOR_UM2 = 22.0
 """The pale middle of a red cell is at most 5 um across."""
@@ -24,20 +24,28 @@ PINHOLE_UM2 = 0.3
 """Smaller holes are noise, whatever their shape."""
 BROKEN_UM = 0.4
 """Half the width of a gap through which a pale middle may be open to the background."""
-CONVEX = 0.72
+CONVEX = 0.78
 """Least share of its hull that a hole fills: a pale middle is round, the gap between round cells is a star."""
-VALLEY = 0.15
+VALLEY = 0.1
 """Depth of the pale line between two touching cells, in red cells' depths."""
-THIN_UM = 0.5
+THIN_UM = 0.3
 """Thinner than twice this is no cell."""
-OVERLAP_UM = 1.1
+OVERLAP_UM = 0.7
 """Height of the relief that one red cell's density makes: where two overlap it is low, a pale middle is a summit."""
+RIM_UM = 0.3
+"""Matter ends at a third of a cell's density; blurred by the optics, the cell ends about this much further out."""
 SMOOTH_UM = 0.4
-PASS_SHARE = 0.03
-PASS_UM = 0.12
+PASS_SHARE = 0.02
+PASS_UM = 0.08
 """How far the pass between two cells lies below the lower summit, at least."""
+CYTOPLASM_UM = 2.0
+CYTOPLASM_PALE = -0.3
+"""Around a nucleus pale is no sign of a red cell's middle: this far it is taken for a little denser than a red cell."""
+TAIL_UM = 1.2
+"""What hangs on to a nucleated cell by less than twice this is not part of it."""
 OWN_SHARE = 0.25
-"""Share of a piece that nucleus covers where it belongs to the nucleated cell beside it."""
+OWN_NUCLEUS = 0.1
+"""A piece belongs to a nucleus that covers this share of it, or that has this share in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,9 +62,11 @@ def find_cells(maps: Layers, um: float) -> list[Piece]:
     """All cells of a working image, in no particular order."""
     nuclei = find_nuclei(maps, um)
     matter: Mask = whole_matter(maps, um) | (nuclei > 0).astype(np.uint8)
+    nuclei = join_in_one_cell(nuclei, distance(matter, cv2.BORDER_REPLICATE), um)
     spots = find_platelets(maps, matter, nuclei, um)
     ground: Mask = matter & (spots == 0).astype(np.uint8)
     labels = gather(part(ground, nuclei, maps, um), nuclei)
+    labels = rimmed(trimmed(labels, nuclei, um), um)
     return _cells(labels, nuclei, um) + _pieces(spots, [PLATELET] * (int(spots.max(initial=0)) + 1))
 
 
@@ -98,13 +108,13 @@ def part(ground: Mask, nuclei: Labels, maps: Layers, um: float) -> Labels:
     depth = np.minimum(maps.depth, np.uint8(min(255.0, 3 * maps.red_depth + 1))).astype(np.float32)
     smooth = cv2.GaussianBlur(depth, (0, 0), SMOOTH_UM / um)
     pale = np.clip(1.0 - smooth / max(maps.red_depth, 1.0), -1.0, 1.0)
+    caps = np.zeros(ground.shape, np.uint8)
+    for index in range(1, int(nuclei.max(initial=0)) + 1):
+        cv2.fillConvexPoly(caps, cv2.convexHull(cv2.findNonZero((nuclei == index).astype(np.uint8))), 1)
+    pale[dilated(caps, disc(CYTOPLASM_UM / um)) > 0] = CYTOPLASM_PALE
     relief = distance(ground, cv2.BORDER_CONSTANT) + np.float32(OVERLAP_UM / um) * pale
     relief = np.maximum(relief, np.float32(0.5))
-    top = float(relief.max(initial=0.0))
-    for index in range(1, int(nuclei.max(initial=0)) + 1):
-        cap = np.zeros(ground.shape, np.uint8)
-        cv2.fillConvexPoly(cap, cv2.convexHull(cv2.findNonZero((nuclei == index).astype(np.uint8))), 1)
-        relief[cap > 0] = 2 * top
+    relief[caps > 0] = 2 * float(relief.max(initial=0.0))
     relief = cv2.GaussianBlur(relief, (5, 5), 0) * ground
     return split(relief.astype(np.float32, copy=False), relative_depth=PASS_SHARE, least_depth=PASS_UM / um)
 
@@ -115,13 +125,33 @@ def gather(labels: Labels, nuclei: Labels) -> Labels:
     flat = labels.ravel().astype(np.int64) * count + nuclei.ravel()
     over = np.bincount(flat, minlength=number * count).reshape(number, count)
     joined = np.arange(number, dtype=np.int32)
-    covered = over[:, 1:] > OWN_SHARE * over.sum(axis=1, keepdims=True)
+    whole = over[:, 1:].sum(axis=0, keepdims=True)
+    covered = over[:, 1:] > np.minimum(OWN_SHARE * over.sum(axis=1, keepdims=True), OWN_NUCLEUS * whole)
     covered[0] = False
     for nucleus in range(1, count):
         mine = np.flatnonzero(covered[:, nucleus - 1] & (over[:, 1:].argmax(axis=1) == nucleus - 1))
         if mine.size > 1:
             joined[mine] = mine[over[mine, nucleus].argmax()]
     return joined[labels]
+
+
+def trimmed(labels: Labels, nuclei: Labels, um: float) -> Labels:
+    """Labels where nucleated cells have lost what hangs on to them by a thread."""
+    out = labels.copy()
+    for index in range(1, int(nuclei.max(initial=0)) + 1):
+        nucleus = nuclei == index
+        own = int(np.bincount(labels[nucleus], minlength=1).argmax()) if nucleus.any() else 0
+        if own:
+            cell = labels == own
+            core = components(opened(cell.astype(np.uint8), disc(TAIL_UM / um)) | nucleus.astype(np.uint8)).labels
+            out[cell & (core != np.bincount(core[nucleus]).argmax())] = 0
+    return out
+
+
+def rimmed(labels: Labels, um: float) -> Labels:
+    """Labels grown over the background by the outline's half shadow."""
+    wide = cv2.dilate(labels.astype(np.float32), disc(RIM_UM / um)).astype(np.int32)
+    return np.where(labels == 0, wide, labels)
 
 
 def _cells(labels: Labels, nuclei: Labels, um: float) -> list[Piece]:

@@ -15,6 +15,12 @@ LOBES_NEAR_UM = 1.6
 LOBES_FAR_UM = 4.0
 WHOLE_NUCLEUS_UM2 = 25.0
 """Lobes lie within LOBES_NEAR_UM of each other, or within LOBES_FAR_UM in one cytoplasm if only one could be a nucleus."""
+FAR_LOBE_UM2 = 3.0
+NUCLEAR_SHARE = 0.33
+"""Nuclei have at least this share of the azure of the frame's darkest ones."""
+LOBE_CENTRES_UM = 9.0
+NECK_SHARE = 0.75
+"""Two nuclei at most LOBE_CENTRES_UM apart are one cell's where the matter between them is hardly narrower."""
 AZURE_SHARE = 0.55
 AZURE_LEAST = 9.0
 """Azure (1/64) of a nucleus above that of red cells: in red cells' depths, and at least what JPEG makes of a grey edge."""
@@ -27,13 +33,17 @@ def azure_level(maps: Layers) -> float:
 
 def find_nuclei(maps: Layers, um: float) -> Labels:
     """Labels int32 (H, W) of nuclei, 1, 2, ..., each with all its lobes, at um per pixel."""
-    stained = (maps.azure > azure_level(maps)).astype(np.uint8)
-    lobes = components(opened(stained, disc(0.3 / um)))
-    big = (lobes.areas * um**2 >= LOBE_UM2).astype(np.uint8)
-    big[0] = 0
-    mask: Mask = big[lobes.labels]
+    level = azure_level(maps)
+    dark = maps.azure[maps.azure > level]
+    if dark.size:
+        level = max(level, NUCLEAR_SHARE * float(np.percentile(dark, 95)))
+    lobes = components(opened((maps.azure > level).astype(np.uint8), disc(0.3 / um)))
+    sizes = lobes.areas * um**2
+    sizes[0] = 0.0
+    mask: Mask = (sizes >= LOBE_UM2).astype(np.uint8)[lobes.labels]
     near = components(dilated(mask, disc(LOBES_NEAR_UM / 2 / um))).labels * mask
-    far = components(dilated(mask, disc(LOBES_FAR_UM / 2 / um)) & maps.matter).labels * mask
+    large: Mask = (sizes >= FAR_LOBE_UM2).astype(np.uint8)[lobes.labels]
+    far = components(dilated(large, disc(LOBES_FAR_UM / 2 / um)) & maps.matter).labels * large
     groups = _join(near, far, um)
     keep = np.bincount(groups.ravel()) * um**2 >= NUCLEUS_UM2
     keep[0] = False
@@ -51,3 +61,23 @@ def _join(near: Labels, far: Labels, um: float) -> Labels:
         if group and int((areas[parts] >= WHOLE_NUCLEUS_UM2).sum()) <= 1:
             joined[parts] = parts[0]
     return joined[near]
+
+
+def join_in_one_cell(nuclei: Labels, depth_px: NDArray[np.float32], um: float) -> Labels:
+    """Nuclei, joined where the matter between two is as wide as around them: lobes of one cell, not cells that touch.
+
+    depth_px: distance (px) of matter to its rim, float32 (H, W).
+    """
+    count = int(nuclei.max(initial=0))
+    if count < 2:
+        return nuclei
+    centres = [np.argwhere(nuclei == index).mean(axis=0) for index in range(1, count + 1)]
+    joined = np.arange(count + 1, dtype=np.int32)
+    for a in range(count):
+        for b in range(a + 1, count):
+            if np.linalg.norm(centres[a] - centres[b]) * um <= LOBE_CENTRES_UM:
+                line = np.rint(np.linspace(centres[a], centres[b], 24)).astype(np.intp)
+                along = depth_px[line[:, 0], line[:, 1]]
+                if along.min() >= NECK_SHARE * min(along[0], along[-1]):
+                    joined[joined == joined[b + 1]] = joined[a + 1]
+    return np.unique(joined, return_inverse=True)[1].astype(np.int32)[nuclei]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.messages import RED_BLOOD_CELL
-from edgecell.optics import RED_CELL_UM
+from edgecell.optics import LEAST_CELLS, RED_CELL_UM
 from edgecell.segmenters.stain.cells import Piece, find_cells
 from edgecell.segmenters.stain.density import Image
 from edgecell.segmenters.stain.layers import layers
@@ -21,6 +21,13 @@ SIDES_PX = (96, 192, 384, 768, 1536)
 
 CLEAR_SHARE = 0.05
 """Where round red cells cover this share of the frame and finer looks only half of it, finer ones are not tried."""
+
+CLOSE = 0.07
+"""Nothing changes between two looks at scales as close as this."""
+FITTING = 1.5
+"""Discs within this factor of the expected diameter speak for a scale."""
+DISC_TO_CELL = 1.08
+"""The largest disc in a cell is narrower than the cell: cells are not round, and neighbours cut into them."""
 
 
 class Look(NamedTuple):
@@ -80,13 +87,40 @@ def first_look(image: Image) -> Look:
             best_um, best_share = RED_CELL_UM / middle, share
         elif share < best_share / 2 and best_share > CLEAR_SHARE:
             break
-    return look(image, best_um)
+    return _refined(image, best_um)
+
+
+def _refined(image: Image, pixel_um: float) -> Look:
+    """The cells at the scale that the red cells seen at pixel_um give, where that is another."""
+    seen = look(image, pixel_um)
+    for _ in range(2):
+        diameters = round_red_cells(seen, image.shape)
+        middle = float(np.median(diameters)) if diameters.size >= LEAST_CELLS else _fit(seen, image.shape)[1]
+        if not middle or abs(middle * seen.pixel_um / RED_CELL_UM - 1.0) < CLOSE:
+            break
+        seen = look(image, RED_CELL_UM / middle)
+    return seen
 
 
 def _fit(seen: Look, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Share of the frame that round red cells of about the assumed size cover, and their median diameter in px (0: none)."""
+    """Share of the frame that red cells of about the assumed size cover, and their median diameter in px (0: none).
+
+    Diameters are those of the largest discs in the cells: a cell that the border cuts, or a neighbour, still holds one.
+    """
     expected = RED_CELL_UM / seen.pixel_um
-    diameters = round_red_cells(seen, shape)
-    fitting = diameters[(diameters > expected / 1.6) & (diameters < expected * 1.6)]
+    height, width = round(shape[0] * seen.factors[1]), round(shape[1] * seen.factors[0])
+    discs = [_disc(piece, width, height) for piece in seen.pieces if piece.kind == RED_BLOOD_CELL]
+    diameters = np.array(discs, np.float64) / seen.factors[0]
+    fitting = diameters[(diameters > expected / FITTING) & (diameters < expected * FITTING)]
     share = float((fitting**2).sum()) / (shape[0] * shape[1])
-    return share, float(np.median(fitting)) if fitting.size else 0.0
+    return share, float(np.median(fitting)) * DISC_TO_CELL if fitting.size else 0.0
+
+
+def _disc(piece: Piece, width: int, height: int) -> float:
+    """Diameter (px) of the largest disc in a piece; beyond the border of the image it may go on."""
+    x0, y0, x1, y1 = piece.box
+    sides = int(y0 > 0), int(y1 < height), int(x0 > 0), int(x1 < width)
+    padded = cv2.copyMakeBorder(piece.mask, *sides, cv2.BORDER_CONSTANT, value=0)
+    if padded.all():
+        return 0.0
+    return 2.0 * float(cv2.distanceTransform(padded, cv2.DIST_L2, 3).max())
