@@ -7,25 +7,38 @@ depend on which frames shared their batch.
 from collections.abc import Callable, Mapping, Sequence
 
 from edgecell.classify import Classifier, Sighting, as_kind
-from edgecell.gate import Limits, judge
-from edgecell.messages import Cell, Classification, Detected, Frame, FrameReport, Kind
+from edgecell.gate import GateState, Limits, judge, scale_known, told
+from edgecell.messages import Cell, Classification, Detected, Frame, FrameReport, Kind, Segmentation, Verdict
 from edgecell.protocols import Segmenter
 
 Now = Callable[[], int]
 """A monotonic clock in nanoseconds, such as edgecell.clock.monotonic_ns."""
 
 
-def detect(frame: Frame, segmenter: Segmenter, limits: Limits, now: Now) -> Detected:
-    """Gate and segment one frame. stage_us: `gate`, and `segment` if it was accepted. Raises what the segmenter raises."""
+def detect(frame: Frame, segmenter: Segmenter, limits: Limits, state: GateState, now: Now) -> tuple[Detected, GateState]:
+    """Gate and segment one frame; what the gate has learnt from it comes back for the next one of the run.
+
+    stage_us: `gate`, and `segment` if the gate let it through. Raises what the segmenter raises.
+    """
     start = now()
-    verdict = judge(frame, limits)
+    verdict, taught = judge(frame, limits, state)
     gated = now()
     stage_us = {"gate": (gated - start) / 1000}
-    if not verdict.accepted:
-        return Detected(frame=frame, verdict=verdict, segmentation=None, stage_us=stage_us)
-    segmentation = segmenter.segment(frame)
-    stage_us["segment"] = (now() - gated) / 1000
-    return Detected(frame=frame, verdict=verdict, segmentation=segmentation, stage_us=stage_us)
+    segmentation: Segmentation | None = None
+    if verdict.accepted:
+        segmentation = segmenter.segment(frame)
+        taught = told(taught, frame, segmentation.pixel_um)
+        if segmentation.pixel_um is not None and not scale_known(frame, state):
+            verdict, taught = _judged_again(frame, limits, state, segmentation.pixel_um)
+        stage_us["segment"] = (now() - gated) / 1000
+    accepted = segmentation if verdict.accepted else None
+    return Detected(frame=frame, verdict=verdict, segmentation=accepted, stage_us=stage_us), taught
+
+
+def _judged_again(frame: Frame, limits: Limits, state: GateState, pixel_um: float) -> tuple[Verdict, GateState]:
+    """For a gate that knew no scale until the cells gave one. A frame refused now teaches nothing: its scale is as blurred."""
+    verdict, taught = judge(frame, limits, told(state, frame, pixel_um))
+    return verdict, taught if verdict.accepted else state
 
 
 def classify(detected: Sequence[Detected], classifiers: Mapping[Kind, Classifier], now: Now) -> list[FrameReport]:

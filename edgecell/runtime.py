@@ -26,7 +26,7 @@ from edgecell import clock, pipeline, tally
 from edgecell.bundle import CellClass
 from edgecell.classify import Classifier
 from edgecell.errors import EdgecellError, FrameCorrupt, FrameTimeout, SourceUnavailable
-from edgecell.gate import Limits
+from edgecell.gate import GateState, Limits
 from edgecell.messages import Frame, FrameReport, Kind, PixelUmSource, Tally
 from edgecell.protocols import FrameSource, Publisher, Segmenter
 from edgecell.settings import RunSettings
@@ -86,6 +86,7 @@ class Runtime:
         self._observer = observer
         self._classifiers, self._classes, self._models = classifiers, classes, models
         self._total = Tally()
+        self._gate = GateState()
         self._state: State = "starting"
         self._reason = ""
         self._next_index = 0
@@ -185,7 +186,7 @@ class Runtime:
     def _count(self, frame: Frame) -> FrameReport:
         """Detect, classify, tally. On an error the frame is booked as failed before it is raised."""
         try:
-            detected = pipeline.detect(frame, self._segmenter, Limits(), clock.monotonic_ns)
+            detected, self._gate = pipeline.detect(frame, self._segmenter, Limits(), self._gate, clock.monotonic_ns)
             [report] = pipeline.classify([detected], self._classifiers, clock.monotonic_ns)
         except EdgecellError:
             self._total = tally.fail(self._total)

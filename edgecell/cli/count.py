@@ -21,7 +21,7 @@ from rich.text import Text
 from edgecell import app, clock, pipeline, tally
 from edgecell.app import Recogniser
 from edgecell.errors import FrameCorrupt, SettingsError, SourceUnavailable
-from edgecell.gate import Limits
+from edgecell.gate import GateState, Limits
 from edgecell.imagefile import listed, load_image
 from edgecell.messages import NOTICE, Cell, Classification, Frame, FrameReport, Tally
 from edgecell.report import overlay
@@ -67,7 +67,7 @@ def command(paths: tuple[Path, ...], as_json: bool, overlay_dir: Path | None, pi
     files = list(dict.fromkeys(file for path in paths for file in _fields(path)))
     plan = app.plan(_settings(bundle, pixel_um))
     pictures = {} if overlay_dir is None else _pictures(files, overlay_dir)
-    total = Tally()
+    total, gate = Tally(), GateState()
     table = _table()
     with plan.recogniser() as recogniser, ProgressBar(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         for file in bar.track(files, description="counting"):
@@ -82,7 +82,7 @@ def command(paths: tuple[Path, ...], as_json: bool, overlay_dir: Path | None, pi
                 if as_json:
                     _print_json({"image": str(file), "error": str(error)})
                 continue
-            report = _look(file, image, recogniser)
+            report, gate = _look(file, image, recogniser, gate)
             total = tally.add(total, report, recogniser.classes)
             if as_json:
                 _print_json(_line(file, report, recogniser))
@@ -129,15 +129,15 @@ def _pictures(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
     return pictures
 
 
-def _look(file: Path, image: NDArray[np.uint8], recogniser: Recogniser) -> FrameReport:
+def _look(file: Path, image: NDArray[np.uint8], recogniser: Recogniser, gate: GateState) -> tuple[FrameReport, GateState]:
     frame = Frame(source_id="count", index=0, captured_ns=clock.monotonic_ns(), image=image, label=str(file))
-    detected = pipeline.detect(frame, recogniser.segmenter, Limits(), clock.monotonic_ns)
+    detected, gate = pipeline.detect(frame, recogniser.segmenter, Limits(), gate, clock.monotonic_ns)
     [report] = pipeline.classify([detected], recogniser.classifiers, clock.monotonic_ns)
     if not report.verdict.accepted:
         LOG.warning("%s: not counted, the frame is %s", file, report.verdict.reason)
     elif report.pixel_um is None:
         LOG.warning("%s: scale unknown, so nucleated cells stay unsure. Fix: give --pixel-um", file)
-    return report
+    return report, gate
 
 
 def _labels(recogniser: Recogniser) -> list[str]:

@@ -1,6 +1,7 @@
 """detect and classify: who is labelled by whom, in what order, and what the reports say."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import TracebackType
 
 import cv2
@@ -12,7 +13,7 @@ from typing_extensions import Self
 
 from edgecell.classify import Classifier
 from edgecell.engines.onnxrt import OnnxRuntimeEngine
-from edgecell.gate import EMPTY, Limits
+from edgecell.gate import BLURRED, EMPTY, GateState, Limits
 from edgecell.messages import Cell, Detected, Exclusion, Frame, FrameReport, Segmentation
 from edgecell.pipeline import classify, detect
 from edgecell.protocols import Probe
@@ -109,8 +110,13 @@ MIXED: list[tuple[str, float, Exclusion | None]] = [
 ]
 
 
+def looked(at: Frame, segmenter: Listed) -> Detected:
+    """What is detected in the first frame of a run."""
+    return detect(at, segmenter, Limits(), GateState(), clock())[0]
+
+
 def seen(count: int, segmenter: Listed) -> list[Detected]:
-    return [detect(frame(at), segmenter, Limits(), clock()) for at in range(count)]
+    return [looked(frame(at), segmenter) for at in range(count)]
 
 
 def labels(reports: list[FrameReport]) -> list[list[tuple[int, str, bool]]]:
@@ -118,7 +124,7 @@ def labels(reports: list[FrameReport]) -> list[list[tuple[int, str, bool]]]:
 
 
 def test_an_accepted_frame_is_segmented_and_timed() -> None:
-    found = detect(frame(3), Listed(MIXED), Limits(), clock())
+    found = looked(frame(3), Listed(MIXED))
     assert found.verdict.accepted
     assert found.segmentation is not None
     assert len(found.segmentation.cells) == 5
@@ -127,10 +133,40 @@ def test_an_accepted_frame_is_segmented_and_timed() -> None:
 
 def test_a_refused_frame_never_reaches_the_segmenter() -> None:
     segmenter = Listed(MIXED)
-    found = detect(frame(3, empty=True), segmenter, Limits(), clock())
+    found = looked(frame(3, empty=True), segmenter)
     assert found.segmentation is None
     assert segmenter.frames == []
     assert found.stage_us == {"gate": 5.0}
+
+
+def soft(index: int, sigma_px: float) -> Frame:
+    sharp = frame(index)
+    return replace(sharp, image=cv2.GaussianBlur(sharp.image, (0, 0), sigma_px).astype(np.uint8))
+
+
+def test_the_gate_learns_the_scale_from_the_cells_of_the_run() -> None:
+    """At 0.1 um/px cells of 20 px are platelets and a blur of 2 px is sharp; at 0.5 um/px it is 1 um and blurred."""
+    _, small = detect(frame(0), Listed(MIXED, pixel_um=0.1), Limits(), GateState(), clock())
+    _, large = detect(frame(0), Listed(MIXED, pixel_um=0.5), Limits(), GateState(), clock())
+    segmenter = Listed(MIXED)
+    assert detect(soft(1, 2), segmenter, Limits(), small, clock())[0].verdict.accepted
+    refused, _ = detect(soft(1, 2), segmenter, Limits(), large, clock())
+    assert (refused.verdict.reason, refused.segmentation) == (BLURRED, None)
+    assert segmenter.frames == [1]
+
+
+def test_a_frame_is_judged_again_when_its_own_cells_give_the_scale() -> None:
+    found, state = detect(soft(0, 1.5), Listed(MIXED, pixel_um=0.6), Limits(), GateState(), clock())
+    assert (found.verdict.reason, found.segmentation) == (BLURRED, None)
+    assert "segment" in found.stage_us
+    assert state == GateState()
+
+
+def test_without_a_scale_the_gate_goes_on_with_its_ruler() -> None:
+    found, state = detect(frame(0), Listed(MIXED, pixel_um=None), Limits(), GateState(), clock())
+    assert found.segmentation is not None
+    again, _ = detect(frame(1), Listed(MIXED, pixel_um=None), Limits(), state, clock())
+    assert again.segmentation is not None
 
 
 def test_every_cell_that_counts_has_one_label_in_order(classifier: Counted) -> None:
@@ -173,8 +209,8 @@ def test_a_report_carries_the_frame(classifier: Counted) -> None:
 
 
 def test_a_refused_frame_is_reported_with_its_reason_and_no_cells(classifier: Counted) -> None:
-    refused = detect(frame(1, empty=True), Listed(MIXED), Limits(), clock())
-    accepted = detect(frame(0), Listed(MIXED), Limits(), clock())
+    refused = looked(frame(1, empty=True), Listed(MIXED))
+    accepted = looked(frame(0), Listed(MIXED))
     reports = classify([accepted, refused, accepted], {"nucleated": classifier}, clock())
     assert [report.verdict.reason for report in reports] == ["", EMPTY, ""]
     assert (reports[1].cells, reports[1].classifications) == ((), ())
