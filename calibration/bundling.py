@@ -14,7 +14,7 @@ from torch import nn
 from calibration import features, golden_cells
 from calibration.card import card
 from calibration.cells import TrainingCells, scored
-from calibration.confidence import temperature, threshold
+from calibration.confidence import foreign_below, temperature, threshold
 from calibration.datasets import TABLE
 from calibration.evaluate import agreement, run, score
 from calibration.export import FEATURES, INPUT, export
@@ -38,6 +38,7 @@ from edgecell.bundle import (
     write_manifest,
 )
 from edgecell.classify import softmax
+from edgecell.domain import LEAST
 from edgecell.errors import SettingsError
 from edgecell.golden import GOLDEN, write_golden
 from edgecell.preprocess import to_batch
@@ -99,9 +100,14 @@ def choose(recipe: Recipe, root: Path, folder: Path) -> Confidence:
     t = temperature(logits, truth[known])
     probabilities = softmax(logits, t)
     right = probabilities.argmax(axis=1) == truth[known]
-    limit = threshold(probabilities.max(axis=1), right, recipe.acceptance.error_of_decided)
+    confidences = probabilities.max(axis=1)
+    limit = threshold(confidences, right, recipe.acceptance.error_of_decided)
     LOG.info("temperature %.4f, unsure below %.4f, from %d validation cells", t, limit, known.sum())
-    return Confidence(temperature=t, unsure_below=limit)
+    reject = [number for number, entry in enumerate(recipe.classes) if entry.group == "reject"]
+    slide = np.repeat(np.arange(len(parts)), [len(part.names) for part in parts])[known]
+    slides = [confidences[(slide == number) & ~np.isin(truth[known], reject)] for number in range(len(parts))]
+    foreign = foreign_below([each for each in slides if len(each) >= LEAST], recipe.training.seed)
+    return Confidence(temperature=t, unsure_below=limit, foreign_below=foreign)
 
 
 def test(recipe: Recipe, confidence: Confidence, root: Path, folder: Path) -> tuple[dict[str, Figures], dict[str, Metric]]:

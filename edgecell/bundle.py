@@ -68,10 +68,14 @@ class OutputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Confidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """temperature divides the logits before the softmax; a cell whose largest probability is under unsure_below is unsure."""
+    """temperature divides the logits before the softmax; a cell whose largest probability is under unsure_below is unsure.
+
+    foreign_below: a slide whose cells have a lower mean confidence looks foreign (see edgecell.domain); 0 never does.
+    """
 
     temperature: Annotated[float, msgspec.Meta(gt=0)]
     unsure_below: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    foreign_below: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
 
 
 class Quantization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -27,7 +27,7 @@ class Classifier:
 
     def __init__(self, engine: Engine, bundle: Bundle) -> None:
         self._engine = engine
-        self._manifest = bundle.manifest
+        self.manifest = bundle.manifest
         self._names = bundle.class_names
 
     def classify(self, sightings: Sequence[Sighting]) -> list[Classification]:
@@ -37,43 +37,43 @@ class Classifier:
         """
         known = [each for each in sightings if each.pixel_um]
         rows = iter(self.probabilities([self._cut(each) for each in known]))
-        return [self._decide(each.cell, next(rows)) if each.pixel_um else _unscaled(each.cell) for each in sightings]
+        return [self.answer(each.cell.cell_index, next(rows)) if each.pixel_um else _unscaled(each.cell) for each in sightings]
 
     def probabilities(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Crops uint8 (S, S, 3) of the manifest's size -> (N, K) float32, calibrated, summing to 1. Raises InferenceError.
 
         Calls of the engine hold at most the manifest's largest batch.
         """
-        largest = self._manifest.input.batch.max
+        largest = self.manifest.input.batch.max
         parts = [self._logits(crops[at : at + largest]) for at in range(0, len(crops), largest)]
         if not parts:
             return np.zeros((0, len(self._names)), dtype=np.float32)
-        return softmax(np.concatenate(parts), self._manifest.confidence.temperature).astype(np.float32)
+        return softmax(np.concatenate(parts), self.manifest.confidence.temperature).astype(np.float32)
 
-    def best(self, probabilities: NDArray[np.float32]) -> tuple[str, float, bool]:
+    def answer(self, cell_index: int, probabilities: NDArray[np.float32]) -> Classification:
         """Label, confidence and whether it is decided, from one row of `probabilities`."""
         top = int(probabilities.argmax())
         confidence = float(probabilities[top])
-        return self._names[top], confidence, confidence >= self._manifest.confidence.unsure_below
+        return Classification(
+            cell_index=cell_index,
+            label=self._names[top],
+            confidence=confidence,
+            decided=confidence >= self.manifest.confidence.unsure_below,
+            probabilities=probabilities,
+        )
 
     def _cut(self, seen: Sighting) -> Crop:
-        spec = self._manifest.preprocess
+        spec = self.manifest.preprocess
         return cut(seen.image, seen.cell.centre_px, seen.pixel_um or spec.pixel_um, spec.crop_um, spec.size_px)
 
     def _logits(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits = self._engine.infer(to_batch(crops, self._manifest.preprocess))[LOGITS]
+        logits = self._engine.infer(to_batch(crops, self.manifest.preprocess))[LOGITS]
         if logits.shape != (len(crops), len(self._names)) or not np.isfinite(logits).all():
             what = (
                 f"{self._engine.description} gave logits {logits.shape} that are not {len(crops)} x {len(self._names)} numbers"
             )
             raise InferenceError(what, fix="run `edgecell doctor`, copy the bundle again")
         return logits
-
-    def _decide(self, cell: Cell, probabilities: NDArray[np.float32]) -> Classification:
-        label, confidence, decided = self.best(probabilities)
-        return Classification(
-            cell_index=cell.cell_index, label=label, confidence=confidence, decided=decided, probabilities=probabilities
-        )
 
 
 def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:

@@ -104,6 +104,15 @@ class Classification:
     probabilities: NDArray[np.float32] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """Whether the slide looks like those a bundle knows. mean_confidence: 0-1 over the latest `cells`, None while too few."""
+
+    state: Literal["known", "foreign"] = "known"
+    mean_confidence: float | None = None
+    cells: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameReport:
     """All that is known of one processed or gated frame. classifications has one entry for each cell not excluded."""
@@ -117,6 +126,7 @@ class FrameReport:
     pixel_um: float | None
     pixel_um_source: PixelUmSource
     stage_us: Mapping[str, float]
+    domain: Domain = Domain()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,14 @@ depend on which frames shared their batch.
 from collections.abc import Callable, Mapping, Sequence
 
 from edgecell.classify import Classifier, Sighting, as_kind
+from edgecell.domain import DomainState, held_back
 from edgecell.gate import GateState, Limits, judge, scale_known, told
-from edgecell.messages import Cell, Classification, Detected, Frame, FrameReport, Kind, Segmentation, Verdict
+from edgecell.messages import Cell, Classification, Detected, Domain, Frame, FrameReport, Kind, Segmentation, Verdict
 from edgecell.protocols import Segmenter
 
 Now = Callable[[], int]
 """A monotonic clock in nanoseconds, such as edgecell.clock.monotonic_ns."""
+Domains = Mapping[Kind, DomainState]
 
 
 def detect(frame: Frame, segmenter: Segmenter, limits: Limits, state: GateState, now: Now) -> tuple[Detected, GateState]:
@@ -41,17 +43,41 @@ def _judged_again(frame: Frame, limits: Limits, state: GateState, pixel_um: floa
     return verdict, taught if verdict.accepted else state
 
 
-def classify(detected: Sequence[Detected], classifiers: Mapping[Kind, Classifier], now: Now) -> list[FrameReport]:
+def classify(
+    detected: Sequence[Detected], classifiers: Mapping[Kind, Classifier], domains: Domains, now: Now
+) -> tuple[list[FrameReport], Domains]:
     """A report for each frame, in order, each classifier called once for all its cells of all frames. Raises InferenceError.
 
-    classifiers: by kind of cell; cells of other kinds keep their kind as label. stage_us adds `classify` to accepted frames:
-    the time of the whole batch shared out evenly, so that sums over frames are true.
+    classifiers: by kind of cell; cells of other kinds keep their kind as label. domains: what the run's earlier cells say of
+    the slide; with these frames it comes back, and where the slide looks foreign no cell is decided. stage_us adds
+    `classify` to accepted frames: the time of the whole batch shared out evenly, so that sums over frames are true.
     """
     start = now()
     labels = _labels(detected, classifiers)
+    seen = []
+    for each, answers in zip(detected, labels, strict=True):
+        domains, domain = _hold_back(each, answers, classifiers, domains)
+        seen.append(domain)
     accepted = sum(each.segmentation is not None for each in detected)
     share_us = (now() - start) / 1000 / max(accepted, 1)
-    return [_report(each, labels[at], share_us) for at, each in enumerate(detected)]
+    return [_report(each, labels[at], seen[at], share_us) for at, each in enumerate(detected)], domains
+
+
+def _hold_back(
+    detected: Detected, labels: dict[int, Classification], classifiers: Mapping[Kind, Classifier], domains: Domains
+) -> tuple[Domains, Domain]:
+    """Undecide one frame's cells, in `labels`, where their slide is foreign to their classifier.
+
+    Frame by frame, so that batches do not matter. The domain is that of the kind whose bundle knows the slide least.
+    """
+    seen = [Domain()]
+    for kind, classifier in classifiers.items():
+        answers = [labels[sighting.cell.cell_index] for sighting in _sightings(detected) if sighting.cell.kind == kind]
+        state = domains.get(kind, DomainState()).after(answers, classifier.manifest)
+        domains = {**domains, kind: state}
+        seen.append(state.domain(classifier.manifest))
+        labels.update({answer.cell_index: answer for answer in held_back(answers, seen[-1])})
+    return domains, min(seen, key=lambda domain: (domain.state == "known", domain.mean_confidence or 1.0))
 
 
 def _labels(detected: Sequence[Detected], classifiers: Mapping[Kind, Classifier]) -> list[dict[int, Classification]]:
@@ -84,7 +110,7 @@ def _sightings(detected: Detected) -> list[Sighting]:
     ]
 
 
-def _report(detected: Detected, labels: Mapping[int, Classification], share_us: float) -> FrameReport:
+def _report(detected: Detected, labels: Mapping[int, Classification], domain: Domain, share_us: float) -> FrameReport:
     frame, found = detected.frame, detected.segmentation
     cells: tuple[Cell, ...] = found.cells if found else ()
     return FrameReport(
@@ -97,4 +123,5 @@ def _report(detected: Detected, labels: Mapping[int, Classification], share_us: 
         pixel_um=found.pixel_um if found else None,
         pixel_um_source=found.pixel_um_source if found else "unknown",
         stage_us={**detected.stage_us, "classify": share_us} if found else detected.stage_us,
+        domain=domain,
     )

@@ -27,7 +27,7 @@ from edgecell.bundle import CellClass
 from edgecell.classify import Classifier
 from edgecell.errors import EdgecellError, FrameCorrupt, FrameTimeout, SourceUnavailable
 from edgecell.gate import GateState, Limits
-from edgecell.messages import Frame, FrameReport, Kind, PixelUmSource, Tally
+from edgecell.messages import Domain, Frame, FrameReport, Kind, PixelUmSource, Tally
 from edgecell.protocols import FrameSource, Publisher, Segmenter
 from edgecell.settings import RunSettings
 from edgecell.wire import CountsMessage, Heartbeat, Latency, Message, Model, State, frames_of, to_wire
@@ -86,7 +86,8 @@ class Runtime:
         self._observer = observer
         self._classifiers, self._classes, self._models = classifiers, classes, models
         self._total = Tally()
-        self._gate = GateState()
+        self._gate, self._domain = GateState(), Domain()
+        self._domains: pipeline.Domains = {}
         self._state: State = "starting"
         self._reason = ""
         self._next_index = 0
@@ -187,17 +188,25 @@ class Runtime:
         """Detect, classify, tally. On an error the frame is booked as failed before it is raised."""
         try:
             detected, self._gate = pipeline.detect(frame, self._segmenter, Limits(), self._gate, clock.monotonic_ns)
-            [report] = pipeline.classify([detected], self._classifiers, clock.monotonic_ns)
+            [report], self._domains = pipeline.classify([detected], self._classifiers, self._domains, clock.monotonic_ns)
         except EdgecellError:
             self._total = tally.fail(self._total)
             raise
         self._total = tally.add(self._total, report, self._classes)
         if report.verdict.accepted:
             self._scale = report.pixel_um, report.pixel_um_source
+            self._note_domain(report.domain)
         else:
             LOG.info("frame %d %s gated: %s", frame.index, frame.label, report.verdict.reason)
         self._window.latencies_ms.append((clock.monotonic_ns() - frame.captured_ns) / 1e6)
         return report
+
+    def _note_domain(self, domain: Domain) -> None:
+        if domain.state != self._domain.state:
+            LOG.warning(
+                "the slide looks %s: mean confidence %.3f of %d cells", domain.state, domain.mean_confidence, domain.cells
+            )
+        self._domain = domain
 
     def _tell(self) -> None:
         """Publish what is due and serve late joiners. Never waits."""
@@ -245,6 +254,8 @@ class Runtime:
             differential=tally.differential(self._total, self._classes),
             pixel_um=self._scale[0],
             pixel_um_source=self._scale[1],
+            domain=self._domain.state,
+            domain_confidence=self._domain.mean_confidence,
             models=self._models,
             valid=not invalid,
             invalid_reason=invalid,

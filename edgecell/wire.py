@@ -115,6 +115,13 @@ class CountsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema
     differential: Differential
     pixel_um: Annotated[float | None, _says("Micrometres a pixel that cells were measured with; null if unknown.")]
     pixel_um_source: Annotated[PixelUmSource, _says("Where pixel_um comes from.")]
+    domain: Annotated[
+        Literal["known", "foreign"],
+        _says("foreign: the slide looks unlike those that the models know, and no nucleated cell is decided. Known at first."),
+    ]
+    domain_confidence: Annotated[
+        float | None, _says("The measure of it: mean confidence (0-1) of the latest cells, null while they are too few.")
+    ]
     models: Annotated[tuple[Model, ...], _says("What labels the cells.")]
     valid: Annotated[bool, _says("false: something is wrong on the device, do not rely on this window.")]
     invalid_reason: Annotated[str, _says("What is wrong, empty when valid.")] = ""

@@ -43,6 +43,8 @@ def counts_message(sequence: int = 0, **changes: Any) -> CountsMessage:
         "differential": differential(TALLY, CLASSES),
         "pixel_um": 0.1,
         "pixel_um_source": "settings",
+        "domain": "known",
+        "domain_confidence": 0.96,
         "models": (Model(role="nucleated", name="pbc8", version="1.0.0", sha256="0" * 64, engine="onnxruntime cpu"),),
         "valid": True,
     }

@@ -3,39 +3,29 @@
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from edgecell import app
+from edgecell.bundle import Manifest
 from edgecell.classify import Classifier
 from edgecell.cli.count import PIXEL_UM
+from edgecell.domain import domain_of, held_back, telling
 from edgecell.errors import FrameCorrupt, SourceUnavailable
 from edgecell.imagefile import listed, load_image
-from edgecell.messages import NOTICE
+from edgecell.messages import NOTICE, Classification, Domain
 from edgecell.preprocess import Crop, Preprocess, cut
 from edgecell.settings import Settings
 
 LOG = logging.getLogger("edgecell.classify")
 BATCH = 64
-
-
-class Answer(NamedTuple):
-    """What one cell was taken for. probabilities: float32 (K,), in the bundle's class order."""
-
-    label: str
-    confidence: float
-    decided: bool
-    probabilities: NDArray[np.float32]
+Result = Classification | FrameCorrupt
 
 
 @click.command()
@@ -60,24 +50,22 @@ def command(paths: tuple[Path, ...], bundle: str, pixel_um: float | None, as_jso
     plan = app.plan(Settings(models={"nucleated": bundle}))
     manifest = plan.bundles["nucleated"].manifest
     scale_um = pixel_um or manifest.preprocess.pixel_um
-    found: Counter[tuple[str, bool]] = Counter()
     quiet = not sys.stderr.isatty()
     with plan.recogniser() as recogniser, Progress(console=Console(stderr=True), disable=quiet) as bar:
-        classifier = recogniser.classifiers["nucleated"]
-        tell = partial(_json, tuple(recogniser.classes)) if as_json else _text
         task = bar.add_task("classifying", total=len(files))
+        results: list[Result] = []
         for at in range(0, len(files), BATCH):
-            cells = [(file, _crop(file, scale_um, manifest.preprocess)) for file in files[at : at + BATCH]]
-            if len(files) == 1 and isinstance(cells[0][1], FrameCorrupt):
-                raise cells[0][1]
-            found.update(_answers(cells, classifier, tell))
-            bar.advance(task, len(cells))
-    if not found:
-        raise SourceUnavailable("no image could be read", fix="see the lines above, one an image")
+            crops = [_crop(file, scale_um, manifest.preprocess) for file in files[at : at + BATCH]]
+            results += _answers(crops, recogniser.classifiers["nucleated"])
+            bar.advance(task, len(crops))
+    if len(files) == 1 and isinstance(results[0], FrameCorrupt):
+        raise results[0]
+    domain = _tell(files, results, manifest, as_json)
     if pixel_um is None:
         LOG.info("scale: %g um per pixel, that of %s's dataset; else give --pixel-um", scale_um, manifest.name)
-    if not as_json:
-        Console().print(_summary(found))
+    if domain.state == "foreign":
+        what = "images look foreign (mean confidence %.3f, below %.3f), labels held back. Fix: --pixel-um, or `edgecell adapt`"
+        LOG.warning(what, domain.mean_confidence, manifest.confidence.foreign_below)
     click.echo(NOTICE, err=as_json)
 
 
@@ -90,41 +78,52 @@ def _crop(file: Path, pixel_um: float, spec: Preprocess) -> Crop | FrameCorrupt:
     return cut(image, (image.shape[1] / 2, image.shape[0] / 2), pixel_um, spec.crop_um, spec.size_px)
 
 
-def _answers(
-    cells: Sequence[tuple[Path, Crop | FrameCorrupt]],
-    classifier: Classifier,
-    tell: Callable[[Path, Answer | FrameCorrupt], str],
-) -> list[tuple[str, bool]]:
-    """Print a line for each file, in order; (label, decided) of each that could be read."""
-    rows = iter(classifier.probabilities([crop for _, crop in cells if not isinstance(crop, FrameCorrupt)]))
-    answers = []
-    for file, crop in cells:
-        if isinstance(crop, FrameCorrupt):
-            LOG.error("%s", crop)
-            answer: Answer | FrameCorrupt = crop
-        else:
-            row = next(rows)
-            answer = Answer(*classifier.best(row), row)
-            answers.append((answer.label, answer.decided))
-        if text := tell(file, answer):
-            click.echo(text)
-    return answers
+def _answers(crops: Sequence[Crop | FrameCorrupt], classifier: Classifier) -> list[Result]:
+    """An answer for each crop, in order; what could not be read stays what it is."""
+    rows = iter(classifier.probabilities([crop for crop in crops if not isinstance(crop, FrameCorrupt)]))
+    return [crop if isinstance(crop, FrameCorrupt) else classifier.answer(0, next(rows)) for crop in crops]
 
 
-def _text(file: Path, answer: Answer | FrameCorrupt) -> str:
-    if isinstance(answer, FrameCorrupt):
-        return ""
-    return f"{file}: {answer.label} {100 * answer.confidence:.1f} %{'' if answer.decided else ' (unsure)'}"
+def _tell(files: Sequence[Path], results: Sequence[Result], manifest: Manifest, as_json: bool) -> Domain:
+    """Print a line for each file, in order, and without JSON a summary. All images together are taken for one slide."""
+    answers = [result for result in results if isinstance(result, Classification)]
+    if not answers:
+        for result in results:
+            LOG.error("%s", result)
+        raise SourceUnavailable("no image could be read", fix="see the lines above, one an image")
+    domain = domain_of(telling(answers, manifest), manifest)
+    kept = iter(held_back(answers, domain))
+    names = tuple(each.name for each in manifest.classes)
+    found: Counter[tuple[str, bool]] = Counter()
+    for file, result in zip(files, results, strict=True):
+        if isinstance(result, FrameCorrupt):
+            LOG.error("%s", result)
+            if as_json:
+                click.echo(msgspec.json.encode({"image": str(file), "error": str(result)}))
+            continue
+        answer = next(kept)
+        found[answer.label, answer.decided] += 1
+        click.echo(_json(file, answer, names, domain) if as_json else _text(file, answer))
+    if not as_json:
+        Console().print(_summary(found))
+    return domain
 
 
-def _json(names: tuple[str, ...], file: Path, answer: Answer | FrameCorrupt) -> str:
-    line: dict[str, object] = {"image": str(file)}
-    if isinstance(answer, FrameCorrupt):
-        line["error"] = str(answer)
-    else:
-        line |= {"label": answer.label, "confidence": answer.confidence, "decided": answer.decided}
-        line["probabilities"] = dict(zip(names, answer.probabilities.tolist(), strict=True))
-    return msgspec.json.encode(line).decode()
+def _text(file: Path, answer: Classification) -> str:
+    return f"{file}: {answer.label} {100 * (answer.confidence or 0):.1f} %{'' if answer.decided else ' (unsure)'}"
+
+
+def _json(file: Path, answer: Classification, names: tuple[str, ...], domain: Domain) -> bytes:
+    probabilities = [] if answer.probabilities is None else answer.probabilities.tolist()
+    line = {
+        "image": str(file),
+        "label": answer.label,
+        "confidence": answer.confidence,
+        "decided": answer.decided,
+        "probabilities": dict(zip(names, probabilities, strict=True)),
+        "domain": domain.state,
+    }
+    return msgspec.json.encode(line)
 
 
 def _summary(found: Counter[tuple[str, bool]]) -> Table:

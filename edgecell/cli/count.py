@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def command(paths: tuple[Path, ...], as_json: bool, overlay_dir: Path | None, pi
     files = list(dict.fromkeys(file for path in paths for file in _fields(path)))
     plan = app.plan(_settings(bundle, pixel_um))
     pictures = {} if overlay_dir is None else _pictures(files, overlay_dir)
-    total, gate = Tally(), GateState()
+    total, state = Tally(), _State()
     table = _table()
     with plan.recogniser() as recogniser, ProgressBar(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         for file in bar.track(files, description="counting"):
@@ -82,7 +83,7 @@ def command(paths: tuple[Path, ...], as_json: bool, overlay_dir: Path | None, pi
                 if as_json:
                     _print_json({"image": str(file), "error": str(error)})
                 continue
-            report, gate = _look(file, image, recogniser, gate)
+            report, state = _look(file, image, recogniser, state)
             total = tally.add(total, report, recogniser.classes)
             if as_json:
                 _print_json(_line(file, report, recogniser))
@@ -129,15 +130,25 @@ def _pictures(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
     return pictures
 
 
-def _look(file: Path, image: NDArray[np.uint8], recogniser: Recogniser, gate: GateState) -> tuple[FrameReport, GateState]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """What earlier images teach of the later ones."""
+
+    gate: GateState = field(default_factory=GateState)
+    domains: pipeline.Domains = field(default_factory=dict)
+
+
+def _look(file: Path, image: NDArray[np.uint8], recogniser: Recogniser, state: _State) -> tuple[FrameReport, _State]:
     frame = Frame(source_id="count", index=0, captured_ns=clock.monotonic_ns(), image=image, label=str(file))
-    detected, gate = pipeline.detect(frame, recogniser.segmenter, Limits(), gate, clock.monotonic_ns)
-    [report] = pipeline.classify([detected], recogniser.classifiers, clock.monotonic_ns)
+    detected, gate = pipeline.detect(frame, recogniser.segmenter, Limits(), state.gate, clock.monotonic_ns)
+    [report], domains = pipeline.classify([detected], recogniser.classifiers, state.domains, clock.monotonic_ns)
     if not report.verdict.accepted:
         LOG.warning("%s: not counted, the frame is %s", file, report.verdict.reason)
     elif report.pixel_um is None:
         LOG.warning("%s: scale unknown, so nucleated cells stay unsure. Fix: give --pixel-um", file)
-    return report, gate
+    elif report.domain.state == "foreign":
+        LOG.warning("%s: the slide looks foreign (mean confidence %.3f), labels held back", file, report.domain.mean_confidence)
+    return report, _State(gate=gate, domains=domains)
 
 
 def _labels(recogniser: Recogniser) -> list[str]:
@@ -164,6 +175,7 @@ def _line(file: Path, report: FrameReport, recogniser: Recogniser) -> dict[str, 
         "gated": report.verdict.reason or None,
         "pixel_um": report.pixel_um,
         "pixel_um_source": report.pixel_um_source,
+        "domain": report.domain.state,
         "cells": [_cell(cell, answers.get(cell.cell_index)) for cell in report.cells],
     }
 

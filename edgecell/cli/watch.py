@@ -181,6 +181,7 @@ def picture(message: CountsMessage) -> Group:
     return Group(
         Text(printable(head), style="bold"),
         Text("" if message.valid else f"NOT VALID: {printable(message.invalid_reason)}", style="bold red"),
+        Text(_domain(message), style="bold red"),
         Text(_fates(message)),
         _cells(message),
         Text(_left_out(message)),
@@ -196,8 +197,9 @@ def line(message: CountsMessage) -> str:
         for label, count in sorted(message.cumulative.items())
     ]
     validity = "" if message.valid else f" | NOT VALID: {message.invalid_reason}"
+    foreign = f" | {_domain(message)}" if message.domain == "foreign" else ""
     parts = [
-        f"#{message.sequence} {message.device_id} {message.sample_id}{validity}",
+        f"#{message.sequence} {message.device_id} {message.sample_id}{validity}{foreign}",
         _fates(message),
         ", ".join(cells) or "no cell yet",
     ]
@@ -207,6 +209,12 @@ def line(message: CountsMessage) -> str:
 def printable(text: str) -> str:
     """Text from the bus without what could steer a terminal."""
     return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def _domain(message: CountsMessage) -> str:
+    if message.domain == "known":
+        return ""
+    return f"FOREIGN SLIDE: labels held back (mean confidence {message.domain_confidence or 0:.3f})"
 
 
 def _fates(message: CountsMessage) -> str:

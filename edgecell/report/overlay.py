@@ -98,8 +98,9 @@ def _legend(report: FrameReport, colours: Mapping[str, Colour], unit: float) -> 
         (f"not counted (edge): {edge}", GREY),
     ]
     scale = "scale unknown" if report.pixel_um is None else f"{report.pixel_um:.4f} um/px ({report.pixel_um_source})"
+    foreign = ["foreign slide: labels held back"] if report.domain.state == "foreign" else []
     gated = [f"gated: {report.verdict.reason}"] if report.verdict.reason else []
-    below = [scale, *gated, *re.split(r"(?<=\.) ", NOTICE)]
+    below = [scale, *foreign, *gated, *re.split(r"(?<=\.) ", NOTICE)]
     height = 40 + (len(rows) + len(below)) * LINE_PX
     panel = np.full((round(unit * height), round(unit * LEGEND_PX), 3), 255, np.uint8)
     for number, (text, colour) in enumerate(rows):

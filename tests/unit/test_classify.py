@@ -161,7 +161,7 @@ def test_a_kind_without_classifier_is_its_own_label() -> None:
 def test_a_real_engine_tells_cells_apart(real: Classifier) -> None:
     rows = real.probabilities(tiny_crops(20))
     assert rows.sum(axis=1) == pytest.approx(np.ones(20), rel=1e-5)
-    labels = {real.best(row)[0] for row in rows}
+    labels = {real.answer(0, row).label for row in rows}
     assert labels == set(CLASSES)
 
 

@@ -52,7 +52,7 @@ def test_every_image_has_one_line_in_natural_order(ended: Ended, lines: list[dic
 
 def test_a_line_has_the_documented_form(lines: list[dict[str, Any]]) -> None:
     for line in lines:
-        assert list(line) == ["image", "label", "confidence", "decided", "probabilities"]
+        assert list(line) == ["image", "label", "confidence", "decided", "probabilities", "domain"]
         shares = line["probabilities"]
         assert list(shares) == list(CLASSES)
         assert sum(shares.values()) == pytest.approx(1, abs=1e-5)

@@ -44,7 +44,17 @@ def test_every_image_has_a_line_and_the_last_one_is_the_total(lines: list[Line],
 
 def test_a_line_has_the_documented_form(lines: list[Line]) -> None:
     for line in lines[:-1]:
-        assert list(line) == ["image", "counts", "unsure", "excluded", "gated", "pixel_um", "pixel_um_source", "cells"]
+        assert list(line) == [
+            "image",
+            "counts",
+            "unsure",
+            "excluded",
+            "gated",
+            "pixel_um",
+            "pixel_um_source",
+            "domain",
+            "cells",
+        ]
         assert sorted(line["counts"]) == sorted(COUNTED)  # classes without a cell too, reject classes never
         assert (line["pixel_um"], line["pixel_um_source"], line["gated"]) == (PIXEL_UM, "settings", None)
         for cell in line["cells"]:

@@ -1,10 +1,11 @@
 """detect and classify: who is labelled by whom, in what order, and what the reports say."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from typing_extensions import Self
 from edgecell.classify import Classifier
 from edgecell.engines.onnxrt import OnnxRuntimeEngine
 from edgecell.gate import BLURRED, EMPTY, GateState, Limits
-from edgecell.messages import Cell, Detected, Exclusion, Frame, FrameReport, Segmentation
-from edgecell.pipeline import classify, detect
+from edgecell.messages import Cell, Detected, Exclusion, Frame, FrameReport, Kind, Segmentation
+from edgecell.pipeline import Domains, classify, detect
 from edgecell.protocols import Probe
 
 Now = Callable[[], int]
@@ -169,8 +170,35 @@ def test_without_a_scale_the_gate_goes_on_with_its_ruler() -> None:
     assert again.segmentation is not None
 
 
+def reports_of(detected: Sequence[Detected], classifiers: Mapping[Kind, Classifier]) -> list[FrameReport]:
+    """Of frames that are the first of their run."""
+    return classify(detected, classifiers, {}, clock())[0]
+
+
+def test_batches_do_not_matter_to_a_foreign_slide(classifier: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = msgspec.structs.replace(classifier.manifest.confidence, unsure_below=0.0, foreign_below=1.0)
+    stern = msgspec.structs.replace(classifier.manifest, confidence=limits)
+    monkeypatch.setattr(classifier, "manifest", stern)
+    detected, by_kind = seen(80, Listed(MIXED)), {"nucleated": classifier}
+    together, _ = classify(detected, by_kind, {}, clock())
+    alone: list[FrameReport] = []
+    domains: Domains = {}
+    for each in detected:
+        [report], domains = classify([each], by_kind, domains, clock())
+        alone.append(report)
+    assert [report.domain for report in together] == [report.domain for report in alone]
+    assert labels(together) == labels(alone)
+    states = [report.domain.state for report in together]
+    first = states.index("foreign")
+    assert first >= 14, "two nucleated cells a frame, and 30 of them make a measure"
+    assert states == ["known"] * first + ["foreign"] * (len(states) - first)
+    decided = [[each.decided for each in report.classifications] for report in together]
+    assert decided[first - 1] == [True, True, True]
+    assert decided[first] == [True, False, False], "a red cell has no bundle that it could be foreign to"
+
+
 def test_every_cell_that_counts_has_one_label_in_order(classifier: Counted) -> None:
-    [report] = classify(seen(1, Listed(MIXED)), {"nucleated": classifier}, clock())
+    [report] = reports_of(seen(1, Listed(MIXED)), {"nucleated": classifier})
     assert [each.cell_index for each in report.cells] == [10, 11, 12, 13, 14]
     assert [each.cell_index for each in report.classifications] == [10, 11, 14]
     red, *white = report.classifications
@@ -181,29 +209,29 @@ def test_every_cell_that_counts_has_one_label_in_order(classifier: Counted) -> N
 
 def test_cells_of_several_frames_share_one_batch(classifier: Counted) -> None:
     classifier.sizes.clear()
-    reports = classify(seen(4, Listed(MIXED)), {"nucleated": classifier}, clock())
+    reports = reports_of(seen(4, Listed(MIXED)), {"nucleated": classifier})
     assert classifier.sizes == [8]
     assert [report.frame_index for report in reports] == [0, 1, 2, 3]
 
 
 def test_one_classifier_for_two_kinds_is_called_once(classifier: Counted) -> None:
     classifier.sizes.clear()
-    classify(seen(2, Listed(MIXED)), {"nucleated": classifier, "red_blood_cell": classifier}, clock())
+    reports_of(seen(2, Listed(MIXED)), {"nucleated": classifier, "red_blood_cell": classifier})
     assert classifier.sizes == [6]
 
 
 def test_labels_do_not_depend_on_how_frames_are_batched(classifier: Counted) -> None:
     detected = seen(6, Listed(MIXED))
     by_kind = {"nucleated": classifier}
-    together = labels(classify(detected, by_kind, clock()))
-    alone = labels([report for each in detected for report in classify([each], by_kind, clock())])
-    pairs = labels([report for at in (0, 2, 4) for report in classify(detected[at : at + 2], by_kind, clock())])
+    together = labels(reports_of(detected, by_kind))
+    alone = labels([report for each in detected for report in reports_of([each], by_kind)])
+    pairs = labels([report for at in (0, 2, 4) for report in reports_of(detected[at : at + 2], by_kind)])
     assert together == alone == pairs
     assert len({label for row in together for _, label, _ in row}) > 2
 
 
 def test_a_report_carries_the_frame(classifier: Counted) -> None:
-    [report] = classify(seen(1, Listed(MIXED)), {"nucleated": classifier}, clock())
+    [report] = reports_of(seen(1, Listed(MIXED)), {"nucleated": classifier})
     assert (report.frame_index, report.captured_ns, report.label) == (0, 1000, "0.png")
     assert (report.pixel_um, report.pixel_um_source) == (0.5, "settings")
 
@@ -211,7 +239,7 @@ def test_a_report_carries_the_frame(classifier: Counted) -> None:
 def test_a_refused_frame_is_reported_with_its_reason_and_no_cells(classifier: Counted) -> None:
     refused = looked(frame(1, empty=True), Listed(MIXED))
     accepted = looked(frame(0), Listed(MIXED))
-    reports = classify([accepted, refused, accepted], {"nucleated": classifier}, clock())
+    reports = reports_of([accepted, refused, accepted], {"nucleated": classifier})
     assert [report.verdict.reason for report in reports] == ["", EMPTY, ""]
     assert (reports[1].cells, reports[1].classifications) == ((), ())
     assert reports[1].pixel_um_source == "unknown"
@@ -221,7 +249,7 @@ def test_a_refused_frame_is_reported_with_its_reason_and_no_cells(classifier: Co
 
 def test_without_a_scale_nucleated_cells_stay_undecided(classifier: Counted) -> None:
     classifier.sizes.clear()
-    [report] = classify(seen(1, Listed(MIXED, pixel_um=None)), {"nucleated": classifier}, clock())
+    [report] = reports_of(seen(1, Listed(MIXED, pixel_um=None)), {"nucleated": classifier})
     assert [(each.label, each.decided) for each in report.classifications] == [
         ("red_blood_cell", True),
         ("nucleated", False),
@@ -231,4 +259,4 @@ def test_without_a_scale_nucleated_cells_stay_undecided(classifier: Counted) -> 
 
 
 def test_no_frames_make_no_reports(classifier: Counted) -> None:
-    assert classify([], {"nucleated": classifier}, clock()) == []
+    assert reports_of([], {"nucleated": classifier}) == []
