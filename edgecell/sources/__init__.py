@@ -3,4 +3,5 @@
 TABLE = {
     "phantom": "edgecell.sources.phantom:PhantomSource",
     "images": "edgecell.sources.images:ImagesSource",
+    "v4l2": "edgecell.sources.v4l2:V4l2Source",
 }

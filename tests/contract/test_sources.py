@@ -1,4 +1,7 @@
-"""What every frame source must do, run over every entry of the table. A new source adds one line to MAKERS."""
+"""What every frame source must do, run over every entry of the table. A new source adds one line to MAKERS.
+
+Cameras run with a stand-in for their library and have no end, so that as many frames are read as the others give.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,6 +11,7 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+from capture_stand_in import CaptureStandIn
 
 from edgecell import plugins
 from edgecell.messages import Frame
@@ -29,7 +33,18 @@ def images_settings(tmp_path: Path) -> Settings:
     return {"path": tmp_path}
 
 
-MAKERS: Mapping[str, Callable[[Path], Settings]] = {"phantom": phantom_settings, "images": images_settings}
+def v4l2_settings(tmp_path: Path) -> Settings:
+    node = tmp_path / "video0"
+    node.touch()
+    return {"device": str(node), "width": 160, "height": 96}
+
+
+MAKERS: Mapping[str, Callable[[Path], Settings]] = {
+    "phantom": phantom_settings,
+    "images": images_settings,
+    "v4l2": v4l2_settings,
+}
+STAND_INS: Mapping[str, Callable[[str, int], object]] = {"v4l2": CaptureStandIn}
 
 
 @pytest.fixture(params=sorted(TABLE))
@@ -42,13 +57,13 @@ def part(request: pytest.FixtureRequest) -> tuple[str, type[Any]]:
 def source(part: tuple[str, type[Any]], tmp_path: Path) -> FrameSource:
     name, kind = part
     options = msgspec.convert(MAKERS[name](tmp_path), kind.Options)
-    made: FrameSource = kind(options)
+    made: FrameSource = kind(options, STAND_INS[name]) if name in STAND_INS else kind(options)
     return made
 
 
 def everything(source: FrameSource) -> list[Frame]:
-    frames = []
-    while (frame := source.read(1.0)) is not None:
+    frames: list[Frame] = []
+    while len(frames) < FRAMES and (frame := source.read(1.0)) is not None:
         frames.append(frame)
     return frames
 
@@ -89,7 +104,9 @@ def test_a_frame_outlives_the_next_read(source: FrameSource) -> None:
     assert np.array_equal(first.image, kept)
 
 
-def test_the_end_stays_the_end(source: FrameSource) -> None:
+def test_the_end_stays_the_end(part: tuple[str, type[Any]], source: FrameSource) -> None:
+    if part[0] in STAND_INS:
+        pytest.skip("a camera has no end")
     with source:
         everything(source)
         assert source.read(1.0) is None
