@@ -4,5 +4,6 @@ TABLE = {
     "pbc": "calibration.datasets.pbc:Pbc",
     "mll_marrow": "calibration.datasets.mll_marrow:MllMarrow",
     "txl_pbc": "calibration.datasets.txl_pbc:TxlPbc",
+    "txl_empty": "calibration.datasets.txl_pbc:TxlEmpty",
     "txl_white": "calibration.datasets.txl_pbc:TxlWhite",
 }

@@ -3,7 +3,7 @@
 What it teaches a cell classifier: what is no cell at all (red-cell clumps, background, stain debris: class `not_a_cell`) and
 platelets on four microscopes. Its white cells carry no type, but are at least no platelet and no `not_a_cell`; `TxlWhite` hands
 them out with the types that two readers of this project left open (`txl_white.types.tsv`): made by eye, not by
-haematologists, good enough to train with and not to score with. Only `train` is read.
+haematologists, good enough to train with and not to score with. Only `train` is read, but for `TxlEmpty`.
 """
 
 import zlib
@@ -55,9 +55,20 @@ class TxlWhite:
                 yield replace(sample, labels=labels)
 
 
-def _all_windows(root: Path) -> Iterator[Sample]:
+class TxlEmpty:
+    """Held aside from all training: windows of the `val` fields that show no white cell and no platelet in their middle."""
+
+    licence = "MIT"
+    citation = "TXL-PBC: a freely accessible labeled peripheral blood cell dataset (Gan et al. 2024)"
+
+    def read(self, root: Path) -> Iterator[Sample]:
+        """Samples named `<field>/not_a_cell<number>`."""
+        return (sample for sample in _all_windows(root, "val") if "/not_a_cell" in sample.name)
+
+
+def _all_windows(root: Path, folder: str = "train") -> Iterator[Sample]:
     [archive] = sorted(root.glob("txl_pbc*.tar"))[:1] or [root / "txl_pbc"]
-    for field in read_fields(archive, "train"):
+    for field in read_fields(archive, folder):
         yield from _windows(field)
 
 

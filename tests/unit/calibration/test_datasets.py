@@ -17,7 +17,7 @@ from calibration import split
 from calibration.datasets import TABLE, txl_pbc
 from calibration.datasets.mll_marrow import MllMarrow
 from calibration.datasets.pbc import CLASSES, PUBLISHED, Pbc
-from calibration.datasets.txl_pbc import LEUKOCYTES, PLATELET, RED, WHITE, TxlPbc, TxlWhite, square_pixels
+from calibration.datasets.txl_pbc import LEUKOCYTES, PLATELET, RED, WHITE, TxlEmpty, TxlPbc, TxlWhite, square_pixels
 from calibration.fields import Field
 from calibration.sample import Sample
 from edgecell import plugins
@@ -161,6 +161,19 @@ def test_txl_white_cells_are_some_leukocyte_and_platelets_are_platelets(tmp_path
     assert place_of(by_kind["platelet"]) == pytest.approx((420, 90))
     assert by_kind["not_a_cell"].labels == ("not_a_cell",)
     assert len({each.name for each in samples}) == len(samples)
+
+
+def test_txl_empty_windows_come_from_val_fields_alone(tmp_path: Path) -> None:
+    boxes = [(WHITE, 150.0, 120.0, 60.0, 64.0), (PLATELET, 420.0, 90.0, 12.0, 10.0), *reds()]
+    write_field(tmp_path, "one", boxes)
+    write_field(tmp_path, "two", boxes, split="val")
+    samples = list(TxlEmpty().read(tmp_path))
+    assert {each.name.split("/")[0] for each in samples} == {"two"}
+    assert {each.labels for each in samples} == {("not_a_cell",)}
+
+
+def test_fields_held_aside_train_nothing() -> None:
+    assert not split.load("txl_empty.tsv").keys() & split.load("txl_pbc.tsv").keys()
 
 
 def test_txl_white_types_name_leukocytes_of_the_training_fields() -> None:
