@@ -26,7 +26,7 @@ PBC_SIZES = ((360, 363), (363, 360), (366, 369), (369, 366))  # fields that are 
 NOT_CELLS_A_FIELD, PLATELETS_A_FIELD = 3, 2
 
 
-TYPES = Path(__file__).parent.parent / "splits" / "txl_white.types.tsv"
+TYPES = Path(__file__).with_name("txl_white.types.tsv")
 
 
 class TxlPbc:
