@@ -1,7 +1,7 @@
 """The whole of it: labelled folder and old bundle in, new bundle and report out."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgecell import app
 from edgecell.adapt.choose import Adapted, Base, adapt_layer
-from edgecell.adapt.labelled import Labelled, read_labelled
+from edgecell.adapt.labelled import Labelled, labelled_files, read_labelled
 from edgecell.adapt.layer import FEATURES, Array, Labels, read_statistics
 from edgecell.adapt.normalise import followed
 from edgecell.adapt.onnxfile import library, read_layer
@@ -41,17 +41,18 @@ class Result:
     pixel_um: float
 
 
-def adapt(bundle: str, folder: Path, out: Path, pixel_um: float | None) -> Result:
+def adapt(bundle: str, folder: Path, out: Path, scale_um: Callable[[Sequence[Path], float], float]) -> Result:
     """Adapt a bundle to the labelled cells in `folder` and write the new one to `out`.
 
-    bundle: name or folder. pixel_um: of the images; None for the bundle's own. Raises SettingsError, BundleError, EngineError,
-    MissingDependency.
+    bundle: name or folder. scale_um: image files, um per pixel of the bundle's own dataset -> um per pixel of these images.
+    Raises SettingsError, BundleError, EngineError, MissingDependency.
     """
     library()
     check_free(out)
     old = open_bundle(bundle)
-    scale_um = pixel_um or old.manifest.preprocess.pixel_um
-    labelled = read_labelled(folder, old.manifest, scale_um)
+    files = labelled_files(folder, old.manifest.classes)
+    pixel_um = scale_um([file for _, file in files], old.manifest.preprocess.pixel_um)
+    labelled = read_labelled(files, old.manifest, pixel_um)
     base, features = _base(old), _features(old, labelled)
     absent = _absent(old.manifest.classes, labelled.labels)
     LOG.info("holding out each of %d cells once", len(labelled.labels))
@@ -65,7 +66,7 @@ def adapt(bundle: str, folder: Path, out: Path, pixel_um: float | None) -> Resul
         gain=gained,
         labelled=labelled,
         source=folder.resolve().name,
-        pixel_um=scale_um,
+        pixel_um=pixel_um,
     )
     made = rebundle(old, adaptation, lambda path, crops: _infer(old, path, crops), out)
     _check(made, labelled.crops, adapted.layer.logits(features))
@@ -77,7 +78,7 @@ def adapt(bundle: str, folder: Path, out: Path, pixel_um: float | None) -> Resul
         gain=gained,
         absent=absent,
         normalised=base.statistics is not None,
-        pixel_um=scale_um,
+        pixel_um=pixel_um,
     )
 
 
@@ -85,7 +86,12 @@ def _base(old: Bundle) -> Base:
     if FEATURES not in {each.name for each in old.manifest.outputs}:
         fix = "adapt a bundle of the workshop, such as pbc8"
         raise BundleError(f"bundle {old.manifest.name} has no output {FEATURES!r}", fix=fix)
-    return Base(layer=read_layer(old.file(MODEL)), statistics=read_statistics(old), confidence=old.manifest.confidence)
+    return Base(
+        layer=read_layer(old.file(MODEL)),
+        statistics=read_statistics(old),
+        confidence=old.manifest.confidence,
+        reject=tuple(at for at, each in enumerate(old.manifest.classes) if each.group == "reject"),
+    )
 
 
 def _features(old: Bundle, labelled: Labelled) -> Array:

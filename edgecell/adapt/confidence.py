@@ -17,20 +17,31 @@ from numpy.typing import NDArray
 
 from edgecell.adapt.layer import Array, Labels
 from edgecell.classify import softmax
+from edgecell.domain import LEAST
 from edgecell.tally import CONFIDENCE, clopper_pearson
 
 LARGEST_WRONG = 0.05
 MAJORITY = 0.5
-_LOOSE = 0.5  # standard deviation of the logarithm of the temperature around the old one
+_DRAWS = 2000
+LOOSE, TIGHT = 0.5, 0.25
+"""Standard deviations of the logarithm of a temperature around the old one: for a layer whose scale is its own, and for the
+result. Looser, ten cells that were all right made the layer so sure of itself that up to 6 % were decided and wrong."""
 
 
-def temperature(logits: Array, labels: Labels, old: float) -> float:
-    """The most probable one: likelihood of the cells (Guo et al. 2017) times a log-normal belief around `old`."""
+def temperature(logits: Array, labels: Labels, old: float, spread: float) -> float:
+    """The most probable one: likelihood of the cells (Guo et al. 2017) times a log-normal belief around `old`.
+
+    spread: LOOSE or TIGHT.
+    """
     centre, ratio = float(np.log(old)), (np.sqrt(5) - 1) / 2
+
+    def cost(log_t: float) -> float:
+        return loss(logits, labels, float(np.exp(log_t))) + ((log_t - centre) / spread) ** 2 / 2
+
     low, high = centre - 3.0, centre + 3.0
     while high - low > 1e-4:  # golden section
         left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if _cost(logits, labels, left, centre) < _cost(logits, labels, right, centre):
+        if cost(left) < cost(right):
             high = right
         else:
             low = left
@@ -48,10 +59,6 @@ def loss(logits: Array, labels: Labels, at: float) -> float:
     return -float(np.log(np.maximum(true, 1e-12)).sum())
 
 
-def _cost(logits: Array, labels: Labels, log_t: float, centre: float) -> float:
-    return loss(logits, labels, float(np.exp(log_t))) + ((log_t - centre) / _LOOSE) ** 2 / 2
-
-
 def threshold(confidences: Array, right: NDArray[np.bool_], old: float, *, lower: bool) -> float:
     """The rule above. confidences, right: of held-out cells, (N,). lower: whether it may be lowered at all."""
     levels = list(_levels(confidences, right, old))
@@ -61,6 +68,16 @@ def threshold(confidences: Array, right: NDArray[np.bool_], old: float, *, lower
         return raised
     # the number of errors falls with the level, so the first that is proven good is the lowest
     return next((level for level, wrong in levels if level < old and upper_limit(wrong, n) <= LARGEST_WRONG), old)
+
+
+def foreign_below(confidences: Array, old: float) -> float:
+    """The mean confidence under which a slide is called foreign: as the workshop sets it, but on these cells, and never higher
+    than the old one. confidences: (N,), of held-out cells that were not taken for "no cell". See edgecell.domain."""
+    if not len(confidences):
+        return old
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, len(confidences), (_DRAWS, min(len(confidences), LEAST)))
+    return min(old, float(np.percentile(confidences[draws].mean(axis=1), 1)))
 
 
 def upper_limit(count: int, n: int) -> float:

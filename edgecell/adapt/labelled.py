@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -34,17 +34,34 @@ class Labelled:
     copies: tuple[Path, ...]
 
 
-def read_labelled(folder: Path, manifest: Manifest, pixel_um: float) -> Labelled:
-    """All cells below `folder`, in the order of the bundle's classes. Images that cannot be read are reported and left out.
+def labelled_files(folder: Path, classes: tuple[CellClass, ...]) -> list[tuple[int, Path]]:
+    """(class index, image file) of all cells below `folder`, in the order of the classes.
 
-    A copy of an image counts once: held out and fitted at the same time it would flatter the figures. Raises SettingsError: no
-    such folder, a class that the bundle does not know, one image in two classes, images in no class folder, fewer than
-    FEWEST_CELLS cells or FEWEST_CLASSES classes.
+    Raises SettingsError: no such folder, no image in it, a folder that is no class, images in no class folder.
+    """
+    if not folder.is_dir():
+        raise SettingsError(f"{folder}: no such folder", fix="give a folder with one folder a class")
+    inside = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
+    stray = next((each for each in inside if each.is_file() and each.suffix.lower() in SUFFIXES), None)
+    if stray is not None:
+        raise SettingsError(f"{stray} is in no class folder", fix=f"move it to {folder}/CLASS/, e.g. {classes[0].name}/")
+    by_class = sorted((class_of(each.name, classes), each) for each in inside if each.is_dir())
+    full = [pair for pair in by_class if any(file.suffix.lower() in SUFFIXES for file in pair[1].rglob("*"))]
+    if not full:
+        raise SettingsError(f"{folder} holds no labelled cells", fix=f"put images into {folder}/{classes[0].name}/ and so on")
+    return [(number, file) for number, each in full for file in listed(each)]
+
+
+def read_labelled(files: Sequence[tuple[int, Path]], manifest: Manifest, pixel_um: float) -> Labelled:
+    """The cells of `labelled_files`. Images that cannot be read are reported and left out.
+
+    A copy of an image counts once: held out and fitted at the same time it would flatter the figures. Raises SettingsError: one
+    image in two classes, fewer than FEWEST_CELLS cells or FEWEST_CLASSES classes.
     """
     crops: dict[str, Crop] = {}
     labels: dict[str, int] = {}
     unreadable, copies = [], []
-    for number, file in _files(folder, manifest.classes):
+    for number, file in files:
         crop = _crop(file, manifest, pixel_um)
         if crop is None:
             unreadable.append(file)
@@ -56,7 +73,7 @@ def read_labelled(folder: Path, manifest: Manifest, pixel_um: float) -> Labelled
         if sha256 in crops:
             copies.append(file)
         crops[sha256] = crop
-    _enough(Counter(labels.values()), folder)
+    _enough(Counter(labels.values()))
     return Labelled(
         crops=np.stack(list(crops.values())),
         labels=np.array(list(labels.values()), np.int64),
@@ -84,19 +101,6 @@ def _meanings(classes: tuple[CellClass, ...]) -> Mapping[str, int]:
     return {**once, **{each.name: at for at, each in enumerate(classes)}}
 
 
-def _files(folder: Path, classes: tuple[CellClass, ...]) -> Iterator[tuple[int, Path]]:
-    if not folder.is_dir():
-        raise SettingsError(f"{folder}: no such folder", fix="give a folder with one folder a class")
-    inside = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
-    stray = next((each for each in inside if each.is_file() and each.suffix.lower() in SUFFIXES), None)
-    if stray is not None:
-        raise SettingsError(f"{stray} is in no class folder", fix=f"move it to {folder}/CLASS/, e.g. {classes[0].name}/")
-    by_class = [(class_of(each.name, classes), each) for each in inside if each.is_dir()]
-    for number, each in sorted(by_class):
-        if any(file.suffix.lower() in SUFFIXES for file in each.rglob("*")):
-            yield from ((number, file) for file in listed(each))
-
-
 def _crop(file: Path, manifest: Manifest, pixel_um: float) -> Crop | None:
     try:
         image = load_image(file)
@@ -107,8 +111,9 @@ def _crop(file: Path, manifest: Manifest, pixel_um: float) -> Crop | None:
     return cut(image, (image.shape[1] / 2, image.shape[0] / 2), pixel_um, spec.crop_um, spec.size_px)
 
 
-def _enough(cells: Counter[int], folder: Path) -> None:
-    if cells.total() < FEWEST_CELLS:
-        raise SettingsError(f"{folder} has {cells.total()} readable cells", fix=f"label at least {FEWEST_CELLS}, better 100")
+def _enough(cells: Counter[int]) -> None:
+    n = cells.total()
+    if n < FEWEST_CELLS:
+        raise SettingsError(f"{n} labelled cells can be read, which is too few", fix=f"label {FEWEST_CELLS} or better 100")
     if len(cells) < FEWEST_CLASSES:
-        raise SettingsError(f"{folder} has cells of one class only", fix=f"label cells of at least {FEWEST_CLASSES} classes")
+        raise SettingsError("the labelled cells are of one class only", fix=f"label cells of {FEWEST_CLASSES} classes or more")

@@ -73,7 +73,7 @@ def command(paths: tuple[Path, ...], bundle: str, pixel_um: float | None, as_jso
     quiet = not sys.stderr.isatty()
     with plan.recogniser() as recogniser, Progress(console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task("classifying", total=len(files))
-        scale = Scale(pixel_um, "settings") if pixel_um else _scale(files, recogniser.segmenter, manifest.preprocess.pixel_um)
+        scale = Scale(pixel_um, "settings") if pixel_um else scale_of(files, recogniser.segmenter, manifest.preprocess.pixel_um)
         results: list[Result] = []
         for at in range(0, len(files), BATCH):
             crops = [_crop(file, scale, manifest.preprocess) for file in files[at : at + BATCH]]
@@ -90,7 +90,7 @@ def command(paths: tuple[Path, ...], bundle: str, pixel_um: float | None, as_jso
     click.echo(NOTICE, err=as_json)
 
 
-def _scale(files: Sequence[Path], segmenter: Segmenter, bundle_um: float) -> Scale:
+def scale_of(files: Sequence[Path], segmenter: Segmenter, bundle_um: float) -> Scale:
     """The bundle's own um per pixel, unless the red cells of the images, looked for in some of them, contradict it."""
     measured = []
     for file in files[:: max(1, len(files) // SCALE_IMAGES)]:

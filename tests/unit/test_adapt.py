@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgecell.adapt.choose import FOLDS, Base, adapt_layer, folds
-from edgecell.adapt.confidence import LARGEST_WRONG, MAJORITY, temperature, threshold, upper_limit
+from edgecell.adapt.confidence import LARGEST_WRONG, LOOSE, MAJORITY, TIGHT, foreign_below, temperature, threshold, upper_limit
 from edgecell.adapt.layer import Array, Labels, Layer, Statistics
 from edgecell.adapt.normalise import discriminant, followed, offset
 from edgecell.adapt.refit import metric, metric_of_cells, minimise, refit
@@ -146,8 +146,8 @@ def test_temperature_follows_many_cells_and_keeps_the_old_one_for_none() -> None
     logits = 2.0 * rng.standard_normal((2000, 3))
     chances = np.exp(logits / 2.5) / np.exp(logits / 2.5).sum(axis=1, keepdims=True)
     labels = np.array([rng.choice(3, p=row) for row in chances])
-    assert temperature(logits, labels, 1.0) == pytest.approx(2.5, rel=0.15)
-    assert temperature(logits[:0], labels[:0], 1.3) == pytest.approx(1.3, rel=1e-3)
+    assert temperature(logits, labels, 1.0, LOOSE) == pytest.approx(2.5, rel=0.15)
+    assert temperature(logits[:0], labels[:0], 1.3, TIGHT) == pytest.approx(1.3, rel=1e-3)
 
 
 def test_threshold_is_raised_over_too_many_errors() -> None:
@@ -170,6 +170,30 @@ def test_threshold_is_lowered_no_further_than_the_errors_allow() -> None:
     level = threshold(confidences, right, 0.8, lower=True)
     assert confidences[20] <= level < 0.8
     assert upper_limit(int((~right & (confidences >= level)).sum()), 100) <= LARGEST_WRONG
+
+
+def test_a_slide_like_the_labelled_cells_is_not_called_foreign() -> None:
+    rng = np.random.default_rng(1)
+    some = rng.uniform(0.5, 0.9, 100)
+    limit = foreign_below(some, 0.95)
+    assert 0.6 < limit < some.mean()
+    assert foreign_below(some, 0.3) == 0.3, "never stricter than the old one"
+    assert foreign_below(some[:10], 0.95) < limit
+    assert foreign_below(some[:0], 0.8) == 0.8
+
+
+def test_ten_cells_that_were_all_right_make_nothing_sure_of_itself() -> None:
+    """They say little: the share of cells that are decided and wrong must hold on the many cells that follow."""
+    far = statistics()
+    near = Statistics(means=far.means / 2, covariance=far.covariance, counts=far.counts)
+    base = Base(layer=discriminant(near), statistics=near, confidence=Confidence(temperature=1.0, unsure_below=0.95))
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        labels = rng.integers(0, CLASSES, 400)
+        features = near.means[labels] + rng.standard_normal((400, WIDTH))
+        adapted = adapt_layer(base, features[:10], labels[:10], complete=False)
+        given = answers(adapted.layer.logits(features[10:]), adapted.confidence)
+        assert (given.decided & (given.top != labels[10:])).mean() <= LARGEST_WRONG
 
 
 def test_gain_counts_what_changed_and_asks_whether_chance_did_it() -> None:

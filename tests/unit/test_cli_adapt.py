@@ -110,7 +110,7 @@ def test_json_is_one_object_with_intervals_and_warnings(bundle: Bundle, labelled
     low, high = found["held_out"]["before"]["wrong"]["interval"]
     assert 0 <= low <= high <= 1
     assert set(found["held_out"]["classes"]) == {"neutrophil", "lymphocyte"}
-    assert found["confidence"]["before"] == {"temperature": 1.5, "unsure_below": 0.6}
+    assert found["confidence"]["before"] == {"temperature": 1.5, "unsure_below": 0.6, "foreign_below": 0.0}
     assert found["absent_classes"] == []  # a reject class needs no cells
     assert "research use only" in found["notice"]
 
@@ -173,7 +173,7 @@ def remove(folder: Path, keep: int) -> None:
     [
         (lambda folder: (folder / "LYM").rename(folder / "lymphocite"), "did you mean lymphocyte"),
         (lambda folder: (folder / "LYM").rename(folder / "blast"), "neutrophil (NEU), lymphocyte (LYM)"),
-        (lambda folder: remove(folder, 9), "label at least 10"),
+        (lambda folder: remove(folder, 9), "label 10 or better 100"),
         (lambda folder: shutil.rmtree(folder / "LYM"), "one class only"),
         (lambda folder: shutil.copy(next((folder / "LYM").iterdir()), folder / "neutrophil"), "also in the folder of"),
         (lambda folder: shutil.copy(next((folder / "LYM").iterdir()), folder), "is in no class folder"),
