@@ -12,7 +12,7 @@ from edgecell.messages import NUCLEATED, PLATELET, RED_BLOOD_CELL
 from edgecell.segmenters.stain.layers import Layers
 from edgecell.segmenters.stain.nuclei import NUCLEUS_UM2, Labels, find_nuclei, join_in_one_cell
 from edgecell.segmenters.stain.platelets import find_platelets
-from edgecell.segmenters.stain.regions import Mask, closed, components, dilated, disc, distance, opened
+from edgecell.segmenters.stain.regions import Mask, closed, components, dilated, disc, distance, opened, points
 from edgecell.segmenters.stain.split import split
 
 RED_UM2 = 15.0
@@ -24,6 +24,8 @@ PINHOLE_UM2 = 0.3
 """Smaller holes are noise, whatever their shape."""
 BROKEN_UM = 0.4
 """Half the width of a gap through which a pale middle may be open to the background."""
+BROKEN_LEAST_UM2 = 1.0
+"""Smaller ones are not closed over: they are gaps between cells."""
 CONVEX = 0.78
 """Least share of its hull that a hole fills: a pale middle is round, the gap between round cells is a star."""
 VALLEY = 0.1
@@ -50,10 +52,11 @@ OWN_NUCLEUS = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Piece:
-    """One cell in the working image. box: x0, y0, x1, y1 half-open. mask: uint8 0/1 inside the box. area: px."""
+    """One cell in the working image. box: x0, y0, x1, y1 half-open. mask: uint8 0/1 inside the box. centre: x, y. area: px."""
 
     kind: str
     box: tuple[int, int, int, int]
+    centre: tuple[float, float]
     mask: Mask
     area: int
 
@@ -75,30 +78,23 @@ def whole_matter(maps: Layers, um: float) -> Mask:
     level = np.minimum(maps.depth, np.uint8(np.clip(round(maps.red_depth), 3, 255)))
     valley = cv2.morphologyEx(level, cv2.MORPH_BLACKHAT, disc(0.6 / um))
     apart: Mask = maps.matter & (valley <= max(2.0, VALLEY * maps.red_depth)).astype(np.uint8)
-    filled: Mask = apart | _holes(1 - apart, um, PINHOLE_UM2) | _small(1 - apart, um)
+    filled: Mask = apart | _holes(1 - apart, um, 0.0)
     rims = closed(filled, disc(BROKEN_UM / um))
-    filled |= dilated(_holes(1 - rims, um, 1.0), disc(BROKEN_UM / um + 1.0))
+    filled |= dilated(_holes(1 - rims, um, BROKEN_LEAST_UM2), disc(BROKEN_UM / um + 1.0))
     return opened(filled, disc(THIN_UM / um))
 
 
-def _small(clear: Mask, um: float) -> Mask:
-    """The regions of `clear` that are no more than noise."""
-    parts = components(clear, connectivity=4)
-    mask: Mask = (parts.areas * um**2 < PINHOLE_UM2).astype(np.uint8)[parts.labels]
-    return mask & clear
-
-
 def _holes(clear: Mask, um: float, least_um2: float) -> Mask:
-    """The pale middles among the regions of `clear`."""
+    """The pale middles among the regions of `clear`, and its pinholes where least_um2 lets them through."""
     parts = components(clear, connectivity=4)
-    chosen = np.zeros(len(parts.areas), np.uint8)
     sizes = parts.areas * um**2
-    for index in np.flatnonzero((sizes >= least_um2) & (sizes <= PALLOR_UM2)).tolist():
-        if index:
-            x, y, width, height = parts.boxes[index].tolist()
-            region = (parts.labels[y : y + height, x : x + width] == index).astype(np.uint8)
-            hull = cv2.contourArea(cv2.convexHull(cv2.findNonZero(region))) + 0.5 * (width + height)
-            chosen[index] = int(parts.areas[index]) >= CONVEX * hull
+    sizes[0] = np.inf
+    chosen = ((sizes >= least_um2) & (sizes < PINHOLE_UM2)).astype(np.uint8)
+    for index in np.flatnonzero((sizes >= max(least_um2, PINHOLE_UM2)) & (sizes <= PALLOR_UM2)).tolist():
+        x, y, width, height = parts.boxes[index].tolist()
+        region = (parts.labels[y : y + height, x : x + width] == index).astype(np.uint8)
+        hull = cv2.contourArea(cv2.convexHull(cv2.findNonZero(region))) + 0.5 * (width + height)
+        chosen[index] = int(parts.areas[index]) >= CONVEX * hull
     mask: Mask = chosen[parts.labels]
     return mask
 
@@ -109,8 +105,8 @@ def part(ground: Mask, nuclei: Labels, maps: Layers, um: float) -> Labels:
     smooth = cv2.GaussianBlur(depth, (0, 0), SMOOTH_UM / um)
     pale = np.clip(1.0 - smooth / max(maps.red_depth, 1.0), -1.0, 1.0)
     caps = np.zeros(ground.shape, np.uint8)
-    for index in range(1, int(nuclei.max(initial=0)) + 1):
-        cv2.fillConvexPoly(caps, cv2.convexHull(cv2.findNonZero((nuclei == index).astype(np.uint8))), 1)
+    for pixels in points(nuclei):
+        cv2.fillConvexPoly(caps, cv2.convexHull(pixels), 1)
     pale[dilated(caps, disc(CYTOPLASM_UM / um)) > 0] = CYTOPLASM_PALE
     relief = distance(ground, cv2.BORDER_CONSTANT) + np.float32(OVERLAP_UM / um) * pale
     relief = np.maximum(relief, np.float32(0.5))
@@ -138,13 +134,15 @@ def gather(labels: Labels, nuclei: Labels) -> Labels:
 def trimmed(labels: Labels, nuclei: Labels, um: float) -> Labels:
     """Labels where nucleated cells have lost what hangs on to them by a thread."""
     out = labels.copy()
-    for index in range(1, int(nuclei.max(initial=0)) + 1):
-        nucleus = nuclei == index
-        own = int(np.bincount(labels[nucleus], minlength=1).argmax()) if nucleus.any() else 0
+    element = disc(TAIL_UM / um)
+    for index, pixels in enumerate(points(nuclei), start=1):
+        own = int(np.bincount(labels[pixels[:, 1], pixels[:, 0]]).argmax())
         if own:
-            cell = labels == own
-            core = components(opened(cell.astype(np.uint8), disc(TAIL_UM / um)) | nucleus.astype(np.uint8)).labels
-            out[cell & (core != np.bincount(core[nucleus]).argmax())] = 0
+            x, y, width, height = cv2.boundingRect((labels == own).view(np.uint8))
+            window = np.s_[y : y + height, x : x + width]
+            cell, inner = labels[window] == own, nuclei[window] == index
+            core = components(opened(cell.view(np.uint8), element) | inner.view(np.uint8)).labels
+            out[window][cell & (core != np.bincount(core[inner]).argmax())] = 0
     return out
 
 
@@ -158,7 +156,7 @@ def _cells(labels: Labels, nuclei: Labels, um: float) -> list[Piece]:
     """Nucleated cells and red cells; what is too small for either is left out."""
     number = int(labels.max(initial=0)) + 1
     areas = np.bincount(labels.ravel(), minlength=number) * um**2
-    nuclear = np.bincount(labels.ravel(), weights=(nuclei > 0).ravel(), minlength=number) * um**2
+    nuclear = np.bincount(labels[nuclei > 0], minlength=number) * um**2
     rim = np.zeros(number, bool)
     for line in (labels[:2], labels[-2:], labels[:, :2], labels[:, -2:]):
         rim[line] = True
@@ -169,18 +167,21 @@ def _cells(labels: Labels, nuclei: Labels, um: float) -> list[Piece]:
 
 def _pieces(labels: Labels, kinds: list[str]) -> list[Piece]:
     """The regions of `labels` that have a kind."""
-    rows, columns = np.nonzero(labels)
-    values = labels[rows, columns]
-    order = np.argsort(values, kind="stable")
-    rows, columns, values = rows[order], columns[order], values[order]
-    found, first = np.unique(values, return_index=True)
-    if found.size == 0:
+    flat = labels.ravel()
+    places = np.flatnonzero(flat)
+    if places.size == 0:
         return []
-    low_high = [f.reduceat(v, first).tolist() for v in (columns, rows) for f in (np.minimum, np.maximum)]
+    order = np.argsort(flat[places].astype(np.uint16), kind="stable")
+    places = places[order]
+    rows, columns = np.divmod(places.astype(np.int32), np.int32(labels.shape[1]))
+    values = flat[places]
+    first = np.flatnonzero(np.diff(values, prepend=0))
+    sizes = np.diff(first, append=values.size)
+    extent = [f.reduceat(v, first).tolist() for v in (columns, rows) for f in (np.minimum, np.maximum)]
+    middle = [(np.add.reduceat(v, first) / sizes + 0.5).tolist() for v in (columns, rows)]
     out = []
-    for index, x0, x1, y0, y1 in zip(found.tolist(), *low_high, strict=True):
+    for index, area, x0, x1, y0, y1, x, y in zip(values[first].tolist(), sizes.tolist(), *extent, *middle, strict=True):
         if kinds[index]:
-            box = (x0, y0, x1 + 1, y1 + 1)
-            mask = (labels[y0 : y1 + 1, x0 : x1 + 1] == index).astype(np.uint8)
-            out.append(Piece(kind=kinds[index], box=box, mask=mask, area=int(mask.sum())))
+            mask = (labels[y0 : y1 + 1, x0 : x1 + 1] == index).view(np.uint8)
+            out.append(Piece(kind=kinds[index], box=(x0, y0, x1 + 1, y1 + 1), centre=(x, y), mask=mask, area=area))
     return out

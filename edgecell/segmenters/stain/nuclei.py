@@ -1,10 +1,12 @@
 """Nuclei by their stain: azure where red cells have none, and their lobes taken together."""
 
+from itertools import combinations
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.segmenters.stain.layers import Layers
-from edgecell.segmenters.stain.regions import Mask, components, dilated, disc, opened
+from edgecell.segmenters.stain.regions import Mask, components, dilated, disc, opened, points
 
 Labels = NDArray[np.int32]
 
@@ -68,16 +70,13 @@ def join_in_one_cell(nuclei: Labels, depth_px: NDArray[np.float32], um: float) -
 
     depth_px: distance (px) of matter to its rim, float32 (H, W).
     """
-    count = int(nuclei.max(initial=0))
-    if count < 2:
-        return nuclei
-    centres = [np.argwhere(nuclei == index).mean(axis=0) for index in range(1, count + 1)]
-    joined = np.arange(count + 1, dtype=np.int32)
-    for a in range(count):
-        for b in range(a + 1, count):
-            if np.linalg.norm(centres[a] - centres[b]) * um <= LOBE_CENTRES_UM:
-                line = np.rint(np.linspace(centres[a], centres[b], 24)).astype(np.intp)
-                along = depth_px[line[:, 0], line[:, 1]]
-                if along.min() >= NECK_SHARE * min(along[0], along[-1]):
-                    joined[joined == joined[b + 1]] = joined[a + 1]
+    pixels = points(nuclei)
+    joined = np.arange(len(pixels) + 1, dtype=np.int32)
+    centres = [p.mean(axis=0)[::-1] for p in pixels]
+    for a, b in combinations(range(len(centres)), 2):
+        if np.linalg.norm(centres[a] - centres[b]) * um <= LOBE_CENTRES_UM:
+            line = np.rint(np.linspace(centres[a], centres[b], 24)).astype(np.intp)
+            along = depth_px[line[:, 0], line[:, 1]]
+            if along.min() >= NECK_SHARE * min(along[0], along[-1]):
+                joined[joined == joined[b + 1]] = joined[a + 1]
     return np.unique(joined, return_inverse=True)[1].astype(np.int32)[nuclei]

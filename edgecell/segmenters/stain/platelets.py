@@ -1,6 +1,7 @@
 """Platelets by their stain: small azure spots that lie free."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgecell.segmenters.stain.layers import Layers
 from edgecell.segmenters.stain.nuclei import Labels, azure_level
@@ -13,31 +14,33 @@ LONGEST = 2.5
 RIM_UM = 0.7
 """The pale rim around the azure body."""
 NUCLEUS_APART_UM = 0.6
+RING_UM = 0.6
 COVERED = 0.35
-"""Share of the surroundings that may be other cells. On top of a red cell, spots are mostly artefacts and chromatic edges."""
+"""Share of the surroundings, RING_UM wide, that may be cells: on red cells, spots are mostly artefacts and colour fringes."""
 
 
 def find_platelets(maps: Layers, matter: Mask, nuclei: Labels, um: float) -> Labels:
     """Labels int32 (H, W) of platelets at um per pixel; `matter` is the cells' ground with holes filled."""
     spots = components((maps.azure > azure_level(maps)).astype(np.uint8) & maps.matter)
-    nuclear = dilated((nuclei > 0).astype(np.uint8), disc(NUCLEUS_APART_UM / um))
-    number = len(spots.areas)
     sizes, (width, height) = spots.areas * um**2, spots.boxes[:, 2:].T
     keep = (sizes >= SPOT_UM2[0]) & (sizes <= SPOT_UM2[1])
     keep &= np.maximum(width, height) <= LONGEST * np.minimum(width, height)
-    keep &= np.bincount(spots.labels.ravel(), weights=nuclear.ravel(), minlength=number) == 0
+    if nuclei.any():
+        keep[spots.labels[dilated((nuclei > 0).astype(np.uint8), disc(NUCLEUS_APART_UM / um)) > 0]] = False
     keep[0] = False
-    bodies: Mask = keep.astype(np.uint8)[spots.labels]
-    return _free(bodies, matter, um)
+    out = np.zeros_like(spots.labels)
+    for number, index in enumerate(np.flatnonzero(keep).tolist(), start=1):
+        window = _around(spots.boxes[index], (RIM_UM + 1.2) / um)
+        body = (spots.labels[window] == index).astype(np.uint8)
+        whole = dilated(body, disc(RIM_UM / um)) > 0
+        ring = (dilated(body, disc((RIM_UM + RING_UM) / um)) > 0) & ~whole
+        if matter[window][ring].sum() <= COVERED * ring.sum():
+            out[window][whole] = number
+    return out
 
 
-def _free(bodies: Mask, matter: Mask, um: float) -> Labels:
-    """The bodies with their rims, without those that lie on or in other matter."""
-    whole = components(dilated(bodies, disc(RIM_UM / um))).labels
-    wider = components(dilated(bodies, disc((RIM_UM + 0.6) / um))).labels
-    ring = (wider > 0) & (whole == 0)
-    count = int(wider.max(initial=0)) + 1
-    length = np.bincount(wider[ring], minlength=count)
-    covered = np.bincount(wider[ring], weights=matter[ring], minlength=count)
-    free = covered <= COVERED * np.maximum(length, 1)
-    return (whole * free[wider]).astype(np.int32)
+def _around(box: NDArray[np.int32], reach_px: float) -> tuple[slice, slice]:
+    """The window of a box x, y, width, height with reach_px on every side."""
+    x, y, width, height = box.tolist()
+    reach = round(reach_px)
+    return np.s_[max(0, y - reach) : y + height + reach, max(0, x - reach) : x + width + reach]

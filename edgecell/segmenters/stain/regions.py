@@ -61,3 +61,15 @@ def distance(mask: Mask, beyond: int) -> NDArray[np.float32]:
     """Distance to the rim in px, float32; `beyond` is the type of border (cv2.BORDER_*) that lies around the image."""
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, beyond, value=0)
     return cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1].astype(np.float32, copy=True)
+
+
+def points(labels: NDArray[np.int32]) -> list[NDArray[np.int32]]:
+    """The pixels (N, 2) x, y of labels 1, 2, ... up to the largest, in one pass; some may be empty."""
+    flat = labels.ravel()
+    places = np.flatnonzero(flat)
+    values = flat[places]
+    places = places[np.argsort(values, kind="stable")]
+    ends = np.cumsum(np.bincount(values, minlength=1))
+    rows, columns = np.divmod(places.astype(np.int32), np.int32(labels.shape[1]))
+    pixels = np.stack([columns, rows], axis=1)
+    return [pixels[low:high] for low, high in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]

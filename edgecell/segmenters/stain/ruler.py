@@ -19,9 +19,8 @@ SHADE_UM = 25.0
 SIDES_PX = (96, 192, 384, 768, 1536)
 """Longer sides of the working images tried at first: the frame may be 4 red cells across, or 64."""
 
-CLEAR_SHARE = 0.05
-"""Where round red cells cover this share of the frame and finer looks only half of it, finer ones are not tried."""
-
+ROUND_WEIGHT = 2.0
+"""Whole round cells weigh more than discs in pieces of any shape: seen too coarsely, a crowd makes discs too."""
 CLOSE = 0.07
 """Nothing changes between two looks at scales as close as this."""
 FITTING = 1.5
@@ -75,17 +74,25 @@ def _round(piece: Piece) -> bool:
 
 
 def first_look(image: Image) -> Look:
-    """The cells at the scale at which most of the frame is round red cells of the right size, tried from coarse to fine."""
+    """The cells at the scale at which most of the frame is red cells of the right size, tried from coarse to fine.
+
+    Two steps past the best are tried, since a crowd seen far too coarsely looks like large cells.
+    """
     side = max(image.shape[:2])
-    best_um, best_share = WORK_UM * SIDES_PX[1] / side, 0.0
+    best_um, best, worse = WORK_UM * SIDES_PX[1] / side, 0.0, 0
     for work_px in SIDES_PX:
         if work_px > 2 * side:
             break
         seen = look(image, WORK_UM * work_px / side)
         share, middle = _fit(seen, image.shape)
-        if share > best_share:
-            best_um, best_share = RED_CELL_UM / middle, share
-        elif share < best_share / 2 and best_share > CLEAR_SHARE:
+        diameters = round_red_cells(seen, image.shape)
+        whole = diameters[np.abs(np.log(diameters * seen.pixel_um / RED_CELL_UM)) < np.log(FITTING)]
+        evidence = share + ROUND_WEIGHT * float((whole**2).sum()) / (image.shape[0] * image.shape[1])
+        if evidence > best:
+            best_um, best, worse = RED_CELL_UM / middle if middle else seen.pixel_um, evidence, 0
+        elif evidence < best / 2:
+            worse += 1
+        if worse == 2:
             break
     return _refined(image, best_um)
 
@@ -103,17 +110,20 @@ def _refined(image: Image, pixel_um: float) -> Look:
 
 
 def _fit(seen: Look, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Share of the frame that red cells of about the assumed size cover, and their median diameter in px (0: none).
+    """Share of the frame that red cells of about the assumed size hold, and their median diameter in px (0: none).
 
-    Diameters are those of the largest discs in the cells: a cell that the border cuts, or a neighbour, still holds one.
+    Diameters are those of the largest discs in the cells: a cell that the border cuts, or a neighbour, still holds one. What
+    is much larger than its disc is a clump, seen too coarsely, and hardly counts.
     """
     expected = RED_CELL_UM / seen.pixel_um
     height, width = round(shape[0] * seen.factors[1]), round(shape[1] * seen.factors[0])
-    discs = [_disc(piece, width, height) for piece in seen.pieces if piece.kind == RED_BLOOD_CELL]
-    diameters = np.array(discs, np.float64) / seen.factors[0]
-    fitting = diameters[(diameters > expected / FITTING) & (diameters < expected * FITTING)]
-    share = float((fitting**2).sum()) / (shape[0] * shape[1])
-    return share, float(np.median(fitting)) * DISC_TO_CELL if fitting.size else 0.0
+    red = [piece for piece in seen.pieces if piece.kind == RED_BLOOD_CELL]
+    areas = np.array([piece.area for piece in red], np.float64) / seen.factors[0] ** 2
+    diameters = np.array([_disc(piece, width, height) for piece in red], np.float64) / seen.factors[0]
+    fits = (diameters > expected / FITTING) & (diameters < expected * FITTING)
+    filled = np.minimum(1.0, np.pi / 4 * diameters**2 / np.maximum(areas, 1e-9)) ** 2
+    evidence = float((filled * diameters**2)[fits].sum()) / (shape[0] * shape[1])
+    return evidence, float(np.median(diameters[fits])) * DISC_TO_CELL if fits.any() else 0.0
 
 
 def _disc(piece: Piece, width: int, height: int) -> float:

@@ -77,9 +77,9 @@ def _cell(frame: Frame, index: int, piece: Piece, seen: Look, scale: Scale) -> C
     x0, y0, x1, y1 = piece.box
     box = max(0, round(x0 / fx)), max(0, round(y0 / fy)), min(width, round(x1 / fx)), min(height, round(y1 / fy))
     box = (min(box[0], width - 1), min(box[1], height - 1), max(box[2], box[0] + 1), max(box[3], box[1] + 1))
-    full = cv2.resize(piece.mask * 255, (box[2] - box[0], box[3] - box[1]), interpolation=cv2.INTER_LINEAR)
-    moments = cv2.moments(piece.mask, binaryImage=True)
-    centre = (x0 + moments["m10"] / moments["m00"] + 0.5) / fx, (y0 + moments["m01"] / moments["m00"] + 0.5) / fy
+    size = box[2] - box[0], box[3] - box[1]
+    full = cv2.resize(piece.mask * np.uint8(255), size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    centre = piece.centre[0] / fx, piece.centre[1] / fy
     um = scale.pixel_um
     return Cell(
         frame_index=frame.index,
@@ -87,7 +87,7 @@ def _cell(frame: Frame, index: int, piece: Piece, seen: Look, scale: Scale) -> C
         kind=piece.kind,
         box_px=box,
         centre_px=centre,
-        mask=(full > 127).astype(np.uint8),
+        mask=np.right_shift(full, np.uint8(7)),
         area_um2=None if um is None else piece.area / (fx * fy) * um**2,
         excluded=_excluded(piece.kind, box, centre, (width, height), um),
     )

@@ -36,7 +36,8 @@ def _basins(flat: NDArray[np.float32], ground: NDArray[np.int64], stride: int) -
     target = ground.copy()
     for step in (-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1):
         neighbour = flat[ground + step]
-        higher = neighbour > best
+        # on level ground everything walks to the last pixel, so that a plateau is one summit and no walk is a circle
+        higher = neighbour > best if step < 0 else neighbour >= best
         best = np.where(higher, neighbour, best)
         target = np.where(higher, ground + step, target)
     place = np.zeros(flat.shape, np.int32)
