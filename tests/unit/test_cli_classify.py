@@ -95,9 +95,7 @@ def test_without_red_cells_the_scale_is_that_of_the_bundles_dataset(tmp_path: Pa
     assert "scale" not in given.err
     sure = [line["confidence"] >= 0.6 for line in given.documents]
     assert [line["decided"] for line in given.documents] == sure == [True, True]
-    assert [line["decided"] for line in told.documents] == [True, False], (
-        "a scale that nothing supports holds labels back"
-    )
+    assert [line["decided"] for line in told.documents] == [True, False], "a scale that nothing supports holds labels back"
 
 
 def test_red_cells_that_contradict_the_bundle_are_believed(tmp_path: Path, tiny: Path) -> None:
