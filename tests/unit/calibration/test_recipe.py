@@ -50,13 +50,13 @@ def test_pbc8_is_the_eight_classes_and_a_reject_class() -> None:
     ("old", "new", "named"),
     [
         ('name = "pbc8"', 'name = "pbc8"\ncolour = "red"', "colour"),
-        ("epochs = 30", "epochs = 30\nepoch = 3", r"epoch.*training"),
+        ("epochs = 36", "epochs = 30\nepoch = 3", r"epoch.*training"),
         ("grey = 0.04", "gray = 0.04", r"gray.*training\.augment"),
-        ("epochs = 30", 'epochs = "thirty"', r"training\.epochs"),
-        ("epochs = 30", "", r"epochs.*training"),
+        ("epochs = 36", 'epochs = "thirty"', r"training\.epochs"),
+        ("epochs = 36", "", r"epochs.*training"),
         ('specimen = "blood"', 'specimen = "tea"', r"tea.*specimen"),
         ('group = "reject"', 'group = "rejects"', r"rejects.*classes"),
-        ("epochs = 30", "epochs =", r"[Ii]nvalid"),
+        ("epochs = 36", "epochs =", r"[Ii]nvalid"),
     ],
 )
 def test_a_fault_is_named_with_file_and_field(old: str, new: str, named: str, tmp_path: Path) -> None:
