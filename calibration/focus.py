@@ -1,6 +1,6 @@
 """How often the gate refuses sharp fields and lets blurred ones through.
 
-    python -m calibration.focus --data TXL-PBC [--split train|val]
+    python -m calibration.focus --data TXL-PBC [--split train|val] [--every N]
 
 A run is what `edgecell count` does with a folder: fields in the order of their names, microscopes mixed as they come; the gate
 knows nothing at first and the scale is measured on the cells. Fields are blurred at their own scale, which the labelled red
@@ -108,9 +108,10 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="TXL-PBC's folder or tar")
     parser.add_argument("--split", choices=("train", "val"), default="val")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth field, to be quick")
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
-    fields = list(read_fields(options.data, options.split))
+    fields = list(read_fields(options.data, options.split))[:: options.every]
     groups = near_copies(fields)
     for blur in (SHARP, *BLURS):
         print(run(fields, groups, blur, StainSegmenter), flush=True)

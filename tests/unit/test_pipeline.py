@@ -157,7 +157,7 @@ def test_the_gate_learns_the_scale_from_the_cells_of_the_run() -> None:
 
 
 def test_a_frame_is_judged_again_when_its_own_cells_give_the_scale() -> None:
-    found, state = detect(soft(0, 1.5), Listed(MIXED, pixel_um=0.6), Limits(), GateState(), clock())
+    found, state = detect(soft(0, 1), Listed(MIXED, pixel_um=0.9), Limits(), GateState(), clock())
     assert (found.verdict.reason, found.segmentation) == (BLURRED, None)
     assert "segment" in found.stage_us
     assert state == GateState()
