@@ -23,7 +23,7 @@ LEAST_CELLS = 3
 FIRM_CELLS = 30
 FIRM_SPREAD = 0.12
 """So many red cells, so alike (half inter-quartile range by median), make a scale that one sparse frame cannot shake."""
-WIDEST_SPREAD = 0.25
+WIDEST_SPREAD = 0.2
 """Largest half inter-quartile range, relative to the median, of diameters that may be called a measurement."""
 SAME_OPTICS = 0.2
 """Frames whose medians differ by more than this fraction were not taken through the same optics."""

@@ -11,6 +11,8 @@ from edgecell.segmenters.stain.regions import Mask
 
 PALE = 16
 """Density (1/64) from which on everything is matter; the cut is sought below, between background and pale cytoplasm."""
+TYPICAL = 70
+"""Percentile of the less azure matter that stands for red cells: pale cytoplasm lies below them."""
 RIM = 0.35
 """Share of the red cells' own density that is taken for matter."""
 
@@ -89,8 +91,8 @@ def _brought_to(white: NDArray[np.float32], image: Image, field: NDArray[np.floa
 
 
 def _red(depth: Image, azure: Image) -> tuple[float, float]:
-    """Typical depth and azure of red cells: the middle of the less azure part of all matter."""
+    """Typical depth and azure of red cells: high in the less azure part of all matter."""
     if depth.size == 0:
         return 0.0, 0.0
     red = azure <= max(otsu(azure), 2)
-    return float(np.median(depth[red])), float(np.median(azure[red]))
+    return float(np.percentile(depth[red], TYPICAL)), float(np.percentile(azure[red], TYPICAL))

@@ -18,12 +18,12 @@ LOBES_FAR_UM = 4.0
 WHOLE_NUCLEUS_UM2 = 25.0
 """Lobes lie within LOBES_NEAR_UM of each other, or within LOBES_FAR_UM in one cytoplasm if only one could be a nucleus."""
 FAR_LOBE_UM2 = 3.0
-NUCLEAR_SHARE = 0.33
+NUCLEAR_SHARE = 0.45
 """Nuclei have at least this share of the azure of the frame's darkest ones."""
 LOBE_CENTRES_UM = 9.0
 NECK_SHARE = 0.75
 """Two nuclei at most LOBE_CENTRES_UM apart are one cell's where the matter between them is hardly narrower."""
-AZURE_SHARE = 0.55
+AZURE_SHARE = 0.5
 AZURE_LEAST = 9.0
 """Azure (1/64) of a nucleus above that of red cells: in red cells' depths, and at least what JPEG makes of a grey edge."""
 

@@ -14,6 +14,8 @@ LONGEST = 2.5
 RIM_UM = 0.7
 """The pale rim around the azure body."""
 NUCLEUS_APART_UM = 0.6
+FAINTER = 0.9
+"""Platelets hold less azure than nuclei."""
 RING_UM = 0.6
 COVERED = 0.35
 """Share of the surroundings, RING_UM wide, that may be cells: on red cells, spots are mostly artefacts and colour fringes."""
@@ -21,7 +23,7 @@ COVERED = 0.35
 
 def find_platelets(maps: Layers, matter: Mask, nuclei: Labels, um: float) -> Labels:
     """Labels int32 (H, W) of platelets at um per pixel; `matter` is the cells' ground with holes filled."""
-    spots = components((maps.azure > azure_level(maps)).astype(np.uint8) & maps.matter)
+    spots = components((maps.azure > FAINTER * azure_level(maps)).astype(np.uint8) & maps.matter)
     sizes, (width, height) = spots.areas * um**2, spots.boxes[:, 2:].T
     keep = (sizes >= SPOT_UM2[0]) & (sizes <= SPOT_UM2[1])
     keep &= np.maximum(width, height) <= LONGEST * np.minimum(width, height)
