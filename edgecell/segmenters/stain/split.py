@@ -22,7 +22,7 @@ def split(relief: NDArray[np.float32], *, relative_depth: float, least_depth: fl
     padded = np.zeros((height + 2, stride), np.float32)
     padded[1:-1, 1:-1] = relief
     flat = padded.ravel()
-    ground = np.flatnonzero(flat)
+    ground = np.flatnonzero(flat).astype(np.int32)
     if ground.size == 0:
         return np.zeros(relief.shape, np.int32)
     basins, peaks = _basins(flat, ground, stride)
@@ -30,16 +30,16 @@ def split(relief: NDArray[np.float32], *, relative_depth: float, least_depth: fl
     return roots[basins].reshape(height + 2, stride)[1:-1, 1:-1]
 
 
-def _basins(flat: NDArray[np.float32], ground: NDArray[np.int64], stride: int) -> tuple[Labels, NDArray[np.float32]]:
+def _basins(flat: NDArray[np.float32], ground: NDArray[np.int32], stride: int) -> tuple[Labels, NDArray[np.float32]]:
     """Basin number of every pixel (0 off the ground) and the height of each basin's summit (entry 0 unused)."""
     best = flat[ground]
     target = ground.copy()
     for step in (-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1):
-        neighbour = flat[ground + step]
+        neighbour = flat[ground + np.int32(step)]
         # on level ground everything walks to the last pixel, so that a plateau is one summit and no walk is a circle
         higher = neighbour > best if step < 0 else neighbour >= best
-        best = np.where(higher, neighbour, best)
-        target = np.where(higher, ground + step, target)
+        np.copyto(best, neighbour, where=higher)
+        np.copyto(target, ground + np.int32(step), where=higher)
     place = np.zeros(flat.shape, np.int32)
     place[ground] = np.arange(ground.size, dtype=np.int32)
     uphill = place[target]
@@ -57,7 +57,7 @@ def _basins(flat: NDArray[np.float32], ground: NDArray[np.int64], stride: int) -
 
 
 def _passes(
-    flat: NDArray[np.float32], basins: Labels, ground: NDArray[np.int64], stride: int, count: int
+    flat: NDArray[np.float32], basins: Labels, ground: NDArray[np.int32], stride: int, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Pairs (N, 2) of neighbouring basins and the height (N,) of the highest pass between them."""
     keys, heights = [], []
