@@ -5,7 +5,7 @@ frame), which is what a user sees, and per-frame findings of the cells wholly in
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -26,9 +26,10 @@ MARK = "Software self-test on drawn cells: says nothing about real cells."
 class Outcome:
     """counted, true: cells by label over the processed frames. unsure: counted as no class.
 
-    red_error: sum over frames of |found - true| red cells wholly inside / true. nucleated_found: share of the true nucleated
-    cells wholly inside with a found one on their centre; decided: share of those found and not at an edge that were not left
-    unsure; labelled_right: share of those decided that carry the true label. None where there was none to judge.
+    red_error: sum over frames of |found - true| / true, red cells so far inside that every one is whole. nucleated_found:
+    share of the true nucleated cells wholly inside with a found one on their centre; decided: share of those found and not at
+    an edge that were not left unsure; labelled_right: share of those decided that carry the true label. None where there was
+    none to judge.
     """
 
     frames: int
@@ -71,7 +72,7 @@ class SelfTest:
         self._true.update(cell.label for cell in truth if self._counts(cell))
         self._total = tally.add(tally.capture(self._total), report, self._classes)
         whole = [cell for cell in truth if self._is_whole(cell)]
-        self._compare_red(report, whole)
+        self._compare_red(report, truth)
         self._compare_nucleated(report, [cell for cell in whole if cell.kind == NUCLEATED])
 
     def outcome(self) -> Outcome:
@@ -88,14 +89,18 @@ class SelfTest:
             decided=_ratio(seen["decided"], seen["labelled"]),
         )
 
-    def _counts(self, cell: TrueCell) -> bool:
+    def _counts(self, cell: Cell | TrueCell) -> bool:
         inset = LARGEST_RADIUS_UM[cell.kind] / self._options.pixel_um
         (x, y), (width, height) = cell.centre_px, (self._options.width, self._options.height)
         return inset <= x < width - inset and inset <= y < height - inset
 
-    def _compare_red(self, report: FrameReport, whole: list[TrueCell]) -> None:
-        true = sum(cell.kind == RED_BLOOD_CELL for cell in whole)
-        found = sum(cell.kind == RED_BLOOD_CELL and self._is_whole(cell) for cell in report.cells)
+    def _compare_red(self, report: FrameReport, truth: Sequence[TrueCell]) -> None:
+        """By centre, so far inside that every red cell is whole.
+
+        A box that was found may be a pixel wider than what was drawn; at the border that would decide what is compared.
+        """
+        true = sum(cell.kind == RED_BLOOD_CELL and self._counts(cell) for cell in truth)
+        found = sum(cell.kind == RED_BLOOD_CELL and self._counts(cell) for cell in report.cells)
         self._seen.update(red=true, red_off=abs(found - true))
 
     def _is_whole(self, cell: Cell | TrueCell) -> bool:
