@@ -186,7 +186,6 @@ def _cameras(root: Path) -> Iterator[Entry]:
         yield Entry(subject=f"/dev/{device.name}", has=name, lacks="" if allowed else "no permission: join the group video")
     if not devices:
         yield Entry(subject="video devices", lacks="no /dev/video*: plug a camera in, or use --source phantom or images:PATH")
-    yield Entry(subject="live camera sources", lacks="not part of this version: record to files and use --source images:PATH")
 
 
 def _clock() -> Entry:
