@@ -114,6 +114,27 @@ def evaluate(
     click.echo(str(found))
 
 
+@cli.command("evaluate-fields")
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path, exists=True), help="TXL-PBC's folder or tar."
+)
+@click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val"]))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def evaluate_fields(data: Path, split: str, as_json: bool) -> None:
+    """Score the segmenter `stain` on fields with YOLO boxes (0 white, 1 red, 2 platelet), one to one at IoU 0.5.
+
+    \b
+    Example:
+      python -m calibration evaluate-fields --data ~/datasets/txl_pbc.tar --split val
+
+    Border cells are included; intervals are a bootstrap over fields; each image size is taken for a source of its own.
+    """
+    from calibration import fields
+    from edgecell.segmenters.stain import StainSegmenter
+
+    fields.main(["--data", str(data), "--split", split, *(["--json"] if as_json else [])], StainSegmenter)
+
+
 @cli.command("adapt-curve")
 @click.option("--bundle", default="pbc8", show_default=True, help="A bundle that was not trained on the dataset.")
 @click.option("--data", required=True, type=FOLDER, help="Folder that holds the dataset.")

@@ -1,7 +1,7 @@
 """The part `stain`: frame in, cells out."""
 
 from types import TracebackType
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import cv2
 import msgspec
@@ -22,7 +22,7 @@ large cells are counted is not smaller than they are."""
 class StainOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """pixel_um: micrometres per pixel if known; None measures it on the red cells of the run."""
 
-    pixel_um: float | None = None
+    pixel_um: Annotated[float, msgspec.Meta(ge=0.01, le=2)] | None = None
 
 
 class StainSegmenter:
