@@ -61,7 +61,7 @@ class Limits:
     at least 36; an empty field with a third of vignetting, noise of 4 grey values and JPEG stays below 6.
     blur_um: most blur (see `blur_um`) where the scale is known, in micrometres.
     unscaled_blur_um: the same where it is not and stained matter has to serve as the ruler. So measured, one of 460
-    sharp fields (every other one of TXL-PBC, train) exceeds 0.4 um; all do when blurred by a Gaussian of 2 um, 99 % by 0.85 um.
+    sharp fields (every other one of TXL-PBC, train) exceeds 0.4 um; all do when blurred by a Gaussian of 2 um, 98 % by 0.85 um.
     """
 
     mean_level: float = 0.08
@@ -207,7 +207,8 @@ def _blur(green: NDArray[np.uint8], pixel_um: float | None) -> Blur:
 def _guessed_um(green: NDArray[np.uint8]) -> float:
     """um per pixel if stained matter were red cells: right within a factor of two in sharp fields, too small in blurred ones.
 
-    Twice the area over the length of the border is a radius for discs, and little more for discs that touch.
+    Twice the area over the length of the border is a radius for discs, and little more for discs that touch. Where blur has run
+    all of them together, a quarter of the frame is taken: it shows more than one cell.
     """
     small = cv2.GaussianBlur(_shrink(green, _RULER_SIDE), (0, 0), 1.0)
     _, matter = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)
@@ -216,7 +217,7 @@ def _guessed_um(green: NDArray[np.uint8]) -> float:
     )
     border_px = np.pi / 4 * max(1, crossings)  # Cauchy and Crofton: a curve crosses a grid 4 / pi times a unit of its length
     radius_px = 2 * cv2.countNonZero(matter) / border_px * max(green.shape) / max(small.shape)
-    return _MATTER_UM / max(1.0, float(radius_px))
+    return _MATTER_UM / max(1.0, min(float(radius_px), float(min(green.shape)) / 4))
 
 
 def _at_border_scale(green: NDArray[np.uint8], pixel_um: float) -> tuple[NDArray[np.uint8], float]:
