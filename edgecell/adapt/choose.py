@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from edgecell.adapt.confidence import LOOSE, TIGHT, foreign_below, loss, probabilities_at, temperature, threshold
+from edgecell.adapt.absent import stand_ins
+from edgecell.adapt.confidence import LOOSE, TIGHT, foreign_below, loss, seen, temperature, threshold
 from edgecell.adapt.layer import Array, Labels, Layer, Statistics
 from edgecell.adapt.normalise import discriminant, followed, offset
 from edgecell.adapt.refit import metric, metric_of_cells, refit
@@ -54,7 +55,7 @@ def adapt_layer(base: Base, features: Array, labels: Labels, *, complete: bool) 
     """The last layer, temperature and threshold for the microscope that showed these cells. Deterministic.
 
     features: (N, W). labels: (N,) class indices. complete: every class that can be counted has cells; else the threshold is
-    not lowered, since nothing is known of how the others are answered. A start may be softened, but not made surer of itself,
+    lowered less, since nothing is known of how the others are answered. A start may be softened, but not made surer of itself,
     before the average: that is left to the last, tighter fit.
     """
     held_out = _held_out_logits(base, features, labels)
@@ -64,12 +65,12 @@ def adapt_layer(base: Base, features: Array, labels: Labels, *, complete: bool) 
     weights = {choice: share * min(1.0, old.temperature / scales[choice]) for choice, share in shares.items()}
     logits = np.sum([weights[choice] * each for choice, each in held_out.items()], axis=0)
     scale = temperature(logits, labels, old.temperature, TIGHT)
-    probabilities = probabilities_at(logits, scale)
-    top, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    now, before = seen(logits, labels, scale), seen(base.layer.logits(features), labels, old.temperature)
+    cells = ~np.isin(logits.argmax(axis=1), base.reject)
     confidence = Confidence(
         temperature=scale,
-        unsure_below=threshold(confidences, top == labels, old.unsure_below, lower=complete),
-        foreign_below=foreign_below(confidences[~np.isin(top, base.reject)], old.foreign_below),
+        unsure_below=threshold(now, before, old.unsure_below, complete=complete),
+        foreign_below=foreign_below(now.confidences[cells], old.foreign_below),
     )
     return Adapted(
         layer=_sum((weights[choice], layer) for choice, layer in _layers(base, features, labels)),
@@ -117,7 +118,7 @@ def _held_out_logits(base: Base, features: Array, labels: Labels) -> dict[Choice
 def _layers(base: Base, features: Array, labels: Labels) -> Iterator[tuple[Choice, Layer]]:
     """Every choice, fitted to these cells."""
     starts: dict[Start, Layer] = {"kept": base.layer}
-    cost = metric_of_cells(features)
+    cost, cells, truth = metric_of_cells(features), features, labels
     if base.statistics is not None:
         moved = offset(base.statistics, features, labels)
         starts["normalised"] = base.layer.moved(moved)
@@ -125,6 +126,8 @@ def _layers(base: Base, features: Array, labels: Labels) -> Iterator[tuple[Choic
         now = followed(base.statistics, features, labels)
         if now.seen.all():
             starts["class means"] = discriminant(now)
+        more, theirs = stand_ins(base.statistics, labels)
+        cells, truth = np.concatenate([features, more]), np.concatenate([labels, theirs])
     for start, layer in starts.items():
         for strength in STRENGTHS:
-            yield (start, strength), layer if math.isinf(strength) else refit(features, labels, layer, cost, strength)
+            yield (start, strength), layer if math.isinf(strength) else refit(cells, truth, layer, cost, strength)

@@ -1,11 +1,9 @@
 """The last layer refitted: multinomial logistic regression with a Gaussian prior around a layer that is already good.
 
 What the prior holds on to is the layer's answers: a change of the weights costs what it changes, on average, in the squared
-logits of training cells. So `strength` is a number of training cells, and what few labelled cells do not speak about, such as
-the classes that are absent from them, stays as it was. Pseudo-cells of the absent classes, drawn from their means and spread,
-were tried beside it (PBC in another stain and scale, four of eight classes labelled): they kept 0 to 3 points more recall of
-the absent classes, up to 7 with a hundred cells, and did not lower how often those were decided and wrong; a prior that costs
-each weight by its own feature alone kept up to 28 points less.
+logits of training cells. So `strength` is a number of training cells, and what few labelled cells do not speak about stays as
+it was. A prior that costs each weight by its own feature alone kept up to 28 points less recall of classes without a labelled
+cell (PBC in another stain and scale, four of eight classes labelled).
 """
 
 from collections.abc import Callable

@@ -5,8 +5,19 @@ import math
 import numpy as np
 import pytest
 
+from edgecell.adapt.absent import stand_ins
 from edgecell.adapt.choose import FOLDS, Base, adapt_layer, folds
-from edgecell.adapt.confidence import LARGEST_WRONG, LOOSE, MAJORITY, TIGHT, foreign_below, temperature, threshold, upper_limit
+from edgecell.adapt.confidence import (
+    LARGEST_WRONG,
+    LOOSE,
+    MAJORITY,
+    TIGHT,
+    Seen,
+    foreign_below,
+    temperature,
+    threshold,
+    upper_limit,
+)
 from edgecell.adapt.layer import Array, Labels, Layer, Statistics
 from edgecell.adapt.normalise import discriminant, followed, offset
 from edgecell.adapt.refit import metric, metric_of_cells, minimise, refit
@@ -113,6 +124,14 @@ def test_classes_without_labelled_cells_are_still_told_apart() -> None:
     assert accuracy(fitted, *cells({2: 50, 3: 50}, 0.5, seed=2)) > 0.95
 
 
+def test_stand_ins_lie_where_absent_classes_were() -> None:
+    features, drawn = stand_ins(statistics(), np.repeat([0, 1], 100))
+    assert np.bincount(drawn).tolist() == [0, 0, 30, 30]
+    assert accuracy(discriminant(statistics()), features, drawn) > 0.95
+    assert np.allclose(features, stand_ins(statistics(), np.repeat([0, 1], 100))[0])
+    assert not len(stand_ins(statistics(), np.arange(CLASSES))[1])
+
+
 def test_without_statistics_the_cells_themselves_set_the_cost() -> None:
     start, (features, labels) = discriminant(statistics()), cells(EVEN, SHIFT)
     assert accuracy(refit(features, labels, start, metric_of_cells(features), 1.0), features, labels) > 0.95
@@ -150,26 +169,49 @@ def test_temperature_follows_many_cells_and_keeps_the_old_one_for_none() -> None
     assert temperature(logits[:0], labels[:0], 1.3, TIGHT) == pytest.approx(1.3, rel=1e-3)
 
 
+def all_right(n: int) -> Seen:
+    """Cells answered right, ever surer."""
+    return Seen(confidences=np.linspace(0.5, 0.999, n), right=np.ones(n, bool))
+
+
+NOTHING = Seen(confidences=np.zeros(100), right=np.ones(100, bool))
+"""An old layer that decided none."""
+
+
 def test_threshold_is_raised_over_too_many_errors() -> None:
     confidences = np.array([0.82, 0.85, 0.9, 0.95] + [0.99] * 16)
-    right = np.array([False, True, False, True] + [True] * 16)
-    level = threshold(confidences, right, 0.8, lower=True)
+    now = Seen(confidences=confidences, right=np.array([False, True, False, True] + [True] * 16))
+    level = threshold(now, NOTHING, 0.8, complete=True)
     assert 0.82 < level <= 0.85
-    assert (~right & (confidences >= level)).mean() <= LARGEST_WRONG
-    assert threshold(np.full(10, 0.9), np.zeros(10, bool), 0.8, lower=True) == 1.0
+    assert now.wrong(level) <= LARGEST_WRONG * 20
+    assert threshold(Seen(confidences=np.full(10, 0.9), right=np.zeros(10, bool)), NOTHING, 0.8, complete=True) == 1.0
 
 
-@pytest.mark.parametrize(("n", "lower", "expected"), [(58, True, 0.8), (60, True, MAJORITY), (60, False, 0.8)])
-def test_threshold_is_lowered_only_where_errors_are_proven_rare(n: int, lower: bool, expected: float) -> None:
-    assert threshold(np.linspace(0.45, 0.99, n), np.ones(n, bool), 0.8, lower=lower) == expected
+@pytest.mark.parametrize(("n", "complete", "lowered"), [(58, True, False), (60, True, True), (60, False, False)])
+def test_threshold_is_lowered_where_errors_are_proven_rare(n: int, complete: bool, lowered: bool) -> None:
+    now = all_right(n)
+    level = threshold(now, NOTHING, 0.95, complete=complete)
+    assert (level < 0.95) == lowered
+    assert level >= MAJORITY
+    assert not lowered or now.expected(level) == pytest.approx(LARGEST_WRONG / 2, abs=0.005)
 
 
 def test_threshold_is_lowered_no_further_than_the_errors_allow() -> None:
-    confidences, right = np.linspace(0.5, 0.99, 100), np.ones(100, bool)
-    right[[10, 20, 30]] = False
-    level = threshold(confidences, right, 0.8, lower=True)
-    assert confidences[20] <= level < 0.8
-    assert upper_limit(int((~right & (confidences >= level)).sum()), 100) <= LARGEST_WRONG
+    confidences, right = np.linspace(0.85, 0.999, 100), np.ones(100, bool)
+    right[[10, 60, 70]] = False
+    now = Seen(confidences=confidences, right=right)
+    level = threshold(now, NOTHING, 0.98, complete=True)
+    assert confidences[60] < level < 0.98
+    assert upper_limit(now.wrong(level), 100) <= LARGEST_WRONG
+
+
+def test_threshold_is_lowered_until_as_many_are_decided_as_before() -> None:
+    now, before = all_right(40), all_right(40)
+    softer = Seen(confidences=now.confidences - 0.03, right=now.right)
+    level = threshold(softer, before, 0.97, complete=False)
+    assert softer.decided(level) == before.decided(0.97) > softer.decided(0.97)
+    worse = Seen(confidences=softer.confidences, right=np.arange(40) != 37)
+    assert threshold(worse, before, 0.97, complete=False) > softer.confidences[37]
 
 
 def test_a_slide_like_the_labelled_cells_is_not_called_foreign() -> None:
