@@ -115,9 +115,7 @@ def evaluate(
 
 
 @cli.command("evaluate-fields")
-@click.option(
-    "--data", required=True, type=click.Path(path_type=Path, exists=True), help="TXL-PBC's folder or tar."
-)
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="TXL-PBC's folder or tar.")
 @click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val"]))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def evaluate_fields(data: Path, split: str, as_json: bool) -> None:
