@@ -3,9 +3,9 @@
 Every class counts the same, so that another mix of classes is not taken for a shift, and the shift is shrunk towards none as
 far as chance could have made it (empirical Bayes, Efron and Morris 1973): of ten cells little is believed.
 
-Only the place is moved. A gain of each feature, estimated and shrunk in the same way, adds up to 2 points of accuracy before the
-refit and nothing after it (bundle trained without MLL, on MLL: 79.6 % without and 79.8 % with, at 30 cells; PBC in another stain
-and scale 96.5 and 96.3 %).
+Only the place is moved. A gain of each feature, estimated and shrunk in the same way, adds up to 2 points of accuracy before
+the refit and nothing after it (bundle trained without MLL, on MLL: 79.6 % without and 79.8 % with, at 30 cells; PBC in another
+stain and scale 96.5 and 96.3 %).
 """
 
 import numpy as np
