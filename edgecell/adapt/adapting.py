@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgecell import app
 from edgecell.adapt.choose import Adapted, Base, adapt_layer
+from edgecell.adapt.confidence import loss
 from edgecell.adapt.labelled import Labelled, labelled_files, read_labelled
 from edgecell.adapt.layer import FEATURES, Array, Labels, read_statistics
 from edgecell.adapt.normalise import followed
@@ -25,6 +26,8 @@ from edgecell.settings import PartSettings
 
 LOG = logging.getLogger("edgecell.adapt")
 MODEL = "u8s8.onnx"
+Scales = Callable[[Sequence[Path], float], Sequence[float]]
+"""Image files, and um per pixel of the bundle's own dataset -> um per pixel that these images may have, at least one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,19 +44,19 @@ class Result:
     pixel_um: float
 
 
-def adapt(bundle: str, folder: Path, out: Path, scale_um: Callable[[Sequence[Path], float], float]) -> Result:
+def adapt(bundle: str, folder: Path, out: Path, scales_um: Scales) -> Result:
     """Adapt a bundle to the labelled cells in `folder` and write the new one to `out`.
 
-    bundle: name or folder. scale_um: image files, um per pixel of the bundle's own dataset -> um per pixel of these images.
-    Raises SettingsError, BundleError, EngineError, MissingDependency.
+    bundle: name or folder. Of several scales the one is taken at which the old bundle answers the labelled cells best. Raises
+    SettingsError, BundleError, EngineError, MissingDependency.
     """
     library()
     check_free(out)
     old = open_bundle(bundle)
     files = labelled_files(folder, old.manifest.classes)
-    pixel_um = scale_um([file for _, file in files], old.manifest.preprocess.pixel_um)
-    labelled = read_labelled(files, old.manifest, pixel_um)
-    base, features = _base(old), _features(old, labelled)
+    labelled, base = read_labelled(files, old.manifest.classes), _base(old)
+    scales = scales_um([file for _, file in files], old.manifest.preprocess.pixel_um)
+    pixel_um, features = _at_best_scale(old, base, labelled, scales)
     absent = _absent(old.manifest.classes, labelled.labels)
     LOG.info("holding out each of %d cells once", len(labelled.labels))
     seen = held_out(base, features, labelled.labels, complete=not absent)
@@ -69,7 +72,7 @@ def adapt(bundle: str, folder: Path, out: Path, scale_um: Callable[[Sequence[Pat
         pixel_um=pixel_um,
     )
     made = rebundle(old, adaptation, lambda path, crops: _infer(old, path, crops), out)
-    _check(made, labelled.crops, adapted.layer.logits(features))
+    _check(made, labelled.crops(old.manifest.preprocess, pixel_um), adapted.layer.logits(features))
     return Result(
         old=old,
         bundle=made,
@@ -94,11 +97,20 @@ def _base(old: Bundle) -> Base:
     )
 
 
-def _features(old: Bundle, labelled: Labelled) -> Array:
-    """(N, W), from the engine that the device runs, its golden cells replayed."""
+def _at_best_scale(old: Bundle, base: Base, labelled: Labelled, scales: Sequence[float]) -> tuple[float, Array]:
+    """um per pixel, and the features (N, W) at it, from the engine that the device runs, its golden cells replayed."""
     with _engine(old, old.file(MODEL)) as engine:
         replay(old, engine, "u8s8")
-    return _infer(old, old.file(MODEL), labelled.crops)[FEATURES].astype(np.float64)
+    tried = []
+    for pixel_um in dict.fromkeys(scales):
+        crops = labelled.crops(old.manifest.preprocess, pixel_um)
+        features = _infer(old, old.file(MODEL), crops)[FEATURES].astype(np.float64)
+        tried.append((loss(base.layer.logits(features), labelled.labels, base.confidence.temperature), pixel_um, features))
+    _, best_um, best = min(tried, key=lambda each: each[0])
+    if len(tried) > 1:
+        names = " and ".join(f"{pixel_um:.3g}" for _, pixel_um, _ in tried)
+        LOG.info("of %s um per pixel the bundle answers the labelled cells better at %.3g", names, best_um)
+    return best_um, best
 
 
 def _engine(bundle: Bundle, path: Path) -> Any:

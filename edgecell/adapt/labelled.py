@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.adapt.layer import Labels
-from edgecell.bundle import CellClass, Manifest, sha256_of
+from edgecell.bundle import CellClass, sha256_of
 from edgecell.errors import FrameCorrupt, SettingsError
 from edgecell.imagefile import SUFFIXES, listed, load_image
-from edgecell.preprocess import Crop, cut
+from edgecell.preprocess import Preprocess, cut
 
 LOG = logging.getLogger("edgecell.adapt")
 FEWEST_CELLS, FEWEST_CLASSES = 10, 2
@@ -22,16 +22,22 @@ FEWEST_CELLS, FEWEST_CLASSES = 10, 2
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Labelled:
-    """crops: uint8 (N, size_px, size_px, 3). labels: (N,) class indices. sha256: of each image file.
+    """images: N times uint8 (H, W, 3) RGB. labels: (N,) class indices. sha256: of each image file.
 
     unreadable, copies: files that were left out, damaged ones and those that are the same as another.
     """
 
-    crops: NDArray[np.uint8]
+    images: tuple[NDArray[np.uint8], ...]
     labels: Labels
     sha256: tuple[str, ...]
     unreadable: tuple[Path, ...]
     copies: tuple[Path, ...]
+
+    def crops(self, spec: Preprocess, pixel_um: float) -> NDArray[np.uint8]:
+        """uint8 (N, size_px, size_px, 3): the window in the middle of each image, which has pixel_um um per pixel."""
+        centres = ((each.shape[1] / 2, each.shape[0] / 2) for each in self.images)
+        cuts = (cut(each, at, pixel_um, spec.crop_um, spec.size_px) for each, at in zip(self.images, centres, strict=True))
+        return np.stack(list(cuts))
 
 
 def labelled_files(folder: Path, classes: tuple[CellClass, ...]) -> list[tuple[int, Path]]:
@@ -52,32 +58,32 @@ def labelled_files(folder: Path, classes: tuple[CellClass, ...]) -> list[tuple[i
     return [(number, file) for number, each in full for file in listed(each)]
 
 
-def read_labelled(files: Sequence[tuple[int, Path]], manifest: Manifest, pixel_um: float) -> Labelled:
+def read_labelled(files: Sequence[tuple[int, Path]], classes: tuple[CellClass, ...]) -> Labelled:
     """The cells of `labelled_files`. Images that cannot be read are reported and left out.
 
     A copy of an image counts once: held out and fitted at the same time it would flatter the figures. Raises SettingsError: one
     image in two classes, fewer than FEWEST_CELLS cells or FEWEST_CLASSES classes.
     """
-    crops: dict[str, Crop] = {}
+    images: dict[str, NDArray[np.uint8]] = {}
     labels: dict[str, int] = {}
     unreadable, copies = [], []
     for number, file in files:
-        crop = _crop(file, manifest, pixel_um)
-        if crop is None:
+        image = _load(file)
+        if image is None:
             unreadable.append(file)
             continue
         sha256 = sha256_of(file)
         if labels.setdefault(sha256, number) != number:
-            other = manifest.classes[labels[sha256]].name
+            other = classes[labels[sha256]].name
             raise SettingsError(f"{file} is also in the folder of {other}", fix="keep it in the right one")
-        if sha256 in crops:
+        if sha256 in images:
             copies.append(file)
-        crops[sha256] = crop
+        images[sha256] = image
     _enough(Counter(labels.values()))
     return Labelled(
-        crops=np.stack(list(crops.values())),
+        images=tuple(images.values()),
         labels=np.array(list(labels.values()), np.int64),
-        sha256=tuple(crops),
+        sha256=tuple(images),
         unreadable=tuple(unreadable),
         copies=tuple(copies),
     )
@@ -101,14 +107,12 @@ def _meanings(classes: tuple[CellClass, ...]) -> Mapping[str, int]:
     return {**once, **{each.name: at for at, each in enumerate(classes)}}
 
 
-def _crop(file: Path, manifest: Manifest, pixel_um: float) -> Crop | None:
+def _load(file: Path) -> NDArray[np.uint8] | None:
     try:
-        image = load_image(file)
+        return load_image(file)
     except FrameCorrupt as error:
         LOG.error("left out: %s", error)  # noqa: TRY400 one line, no traceback
         return None
-    spec = manifest.preprocess
-    return cut(image, (image.shape[1] / 2, image.shape[0] / 2), pixel_um, spec.crop_um, spec.size_px)
 
 
 def _enough(cells: Counter[int]) -> None:

@@ -26,14 +26,15 @@ FEW = 30
 @click.argument("folder", metavar="LABELLED_DIR", type=click.Path(path_type=Path))
 @click.option("--bundle", default="pbc8", show_default=True, help="A shipped bundle's name, or the folder of one.")
 @click.option("-o", "--out", metavar="DIR", required=True, type=click.Path(path_type=Path), help="New folder for the bundle.")
-@click.option("--pixel-um", metavar="X", type=PIXEL_UM, help="Micrometres per pixel. Default: measured, see above.")
+@click.option("--pixel-um", metavar="X", type=PIXEL_UM, help="Micrometres per pixel. Default: see above.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: what was gained.")
 def command(folder: Path, bundle: str, out: Path, pixel_um: float | None, as_json: bool) -> None:
     """Make a bundle for your own microscope from 10 to 100 labelled cells, in minutes, on this CPU.
 
     LABELLED_DIR holds one folder a class, by the bundle's class names or abbreviations, and in each one images of one centred
     cell. Some classes may be missing; their cells are then answered as well as can be guessed, and nobody has measured it. The
-    scale matters: give --pixel-um if you know it; otherwise it is found as by `edgecell classify`, and kept in the bundle.
+    scale matters: give --pixel-um if you know it. Otherwise it is that of the bundle's own dataset, or what the red cells say,
+    whichever fits the labels better; the new bundle keeps it.
 
     The network stays as it is; its last layer, the temperature and the threshold are fitted. What that gained is measured by
     holding out every labelled cell once. Needs onnx: pip install 'edgecell[adapt]'.
@@ -43,7 +44,7 @@ def command(folder: Path, bundle: str, out: Path, pixel_um: float | None, as_jso
       edgecell adapt mycells/ -o bundles/mine --pixel-um 0.068
       edgecell count slide17/ --bundle bundles/mine
     """
-    result = adapt(bundle, folder, out, _measured if pixel_um is None else lambda *_: pixel_um)
+    result = adapt(bundle, folder, out, _measured if pixel_um is None else lambda *_: [pixel_um])
     for warning in warnings(result):
         LOG.warning("%s", warning)
     if as_json:
@@ -53,13 +54,14 @@ def command(folder: Path, bundle: str, out: Path, pixel_um: float | None, as_jso
     click.echo(NOTICE, err=as_json)
 
 
-def _measured(files: Sequence[Path], bundle_um: float) -> float:
-    """The scale that `edgecell classify` would take for these images."""
+def _measured(files: Sequence[Path], bundle_um: float) -> list[float]:
+    """The scale of the bundle's dataset, and the one that `edgecell classify` would take for these images."""
     with app.choose("segmenter", Settings().segmenter).make() as segmenter:
         scale = scale_of(files, segmenter, bundle_um)
-    found = scale.pixel_um or bundle_um
-    LOG.info("scale: %.3g um per pixel (%s); if you know better, give --pixel-um", found, scale.source)
-    return found
+    found_um = scale.pixel_um or bundle_um
+    what = "scale: the bundle's dataset has %.3g um per pixel, these images %.3g (%s); if you know better, give --pixel-um"
+    LOG.info(what, bundle_um, found_um, scale.source)
+    return [bundle_um, found_um]
 
 
 def warnings(result: Result) -> list[str]:

@@ -22,6 +22,7 @@ from edgecell.cli.adapt import command
 from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions
 from edgecell.errors import BundleCorrupt, BundleError, EdgecellError, MissingDependency, SettingsError
 from edgecell.golden import replay
+from edgecell.optics import Scale
 from edgecell.preprocess import to_batch
 
 COUNT = 30
@@ -161,6 +162,27 @@ def test_images_that_cannot_be_read_and_copies_are_left_out(bundle: Bundle, labe
     assert found["cells"] == COUNT
     assert [Path(each).name for each in found["unreadable"]] == ["torn.png"]
     assert len(found["copies"]) == 1
+
+
+def test_without_a_scale_the_labels_choose_between_the_bundle_and_the_red_cells(
+    bundle: Bundle, labelled: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The crops are what the bundle sees at its own scale; at a tenth of it they are one spot of colour."""
+    monkeypatch.setattr("edgecell.cli.adapt.scale_of", lambda *_: Scale(0.05, "estimated"))
+    caplog.set_level("INFO")
+    found = json.loads(adapted(bundle, own_labels(bundle, labelled), "--json").stdout)
+    assert found["pixel_um"] == 0.5
+    assert "better at 0.5" in caplog.text
+
+
+def own_labels(bundle: Bundle, folder: Path) -> Path:
+    """The cells sorted again by what the bundle takes them for."""
+    crops = tiny_crops(COUNT, seed=8)
+    top = outputs(bundle.path, "u8s8", crops, bundle)["logits"].argmax(axis=1)
+    shutil.rmtree(folder)
+    for number, (crop, label) in enumerate(zip(crops, top, strict=True)):
+        save(folder / bundle.class_names[label] / f"cell{number}.png", crop)
+    return folder
 
 
 def remove(folder: Path, keep: int) -> None:
