@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundling")
     files = pbc_files(24)
     write_folder(files, path / "pbc")
-    toy_recipe(path / "toy.toml", write_split(list(files), path / "toy.tsv"), epochs=3)
+    toy_recipe(path / "toy.toml", write_split(list(files), path / "toy.tsv"), epochs=6)
     return path
 
 
@@ -48,7 +48,7 @@ def made(folder: Path) -> Bundle:
     result = build(folder)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == str(folder / "bundle")
-    assert "epoch 3/3" in result.stderr
+    assert "epoch 6/6" in result.stderr
     return open_bundle(folder / "bundle")
 
 
@@ -100,7 +100,7 @@ def test_half_precision_is_inside_and_float_outside(made: Bundle) -> None:
 def test_a_bundle_that_is_too_large_is_refused_and_no_old_one_is_left(made: Bundle, folder: Path) -> None:
     """From the same weights, so nothing is trained; the checkpoint of a run is what it bundles."""
     before = made.file("float.onnx").read_bytes()
-    toy_recipe(folder / "toy.toml", folder / "toy.tsv", epochs=3, max_size_mb=0.01)
+    toy_recipe(folder / "toy.toml", folder / "toy.tsv", epochs=6, max_size_mb=0.01)
     try:
         result = build(folder, "--weights", str(folder / "work" / "toy.pt"))
         assert result.returncode == SettingsError.exit_code, result.stderr
@@ -112,7 +112,7 @@ def test_a_bundle_that_is_too_large_is_refused_and_no_old_one_is_left(made: Bund
         with pytest.raises(BundleError):
             open_bundle(folder / "bundle")
     finally:
-        toy_recipe(folder / "toy.toml", folder / "toy.tsv", epochs=3)
+        toy_recipe(folder / "toy.toml", folder / "toy.tsv", epochs=6)
 
 
 def test_weigh_counts_all_files(tmp_path: Path) -> None:
