@@ -34,6 +34,8 @@ SCALE_IMAGES = 40
 """Images, spread over all, whose red cells are measured where no scale was given."""
 AGREES = 0.25
 """Red cells that differ by less from the bundle's scale do not contradict it: they are 6.2 to 8.2 um across themselves."""
+MOST = 0.5
+"""Share of the images in which red cells must be found to be believed: on images of one cell a few clumps may pass for them."""
 FITS = 0.9
 """Share of the window that an image must fill for the bundle's scale to be plausible."""
 Result = Classification | FrameCorrupt
@@ -92,16 +94,17 @@ def command(paths: tuple[Path, ...], bundle: str, pixel_um: float | None, as_jso
 
 def scale_of(files: Sequence[Path], segmenter: Segmenter, bundle_um: float) -> Scale:
     """The bundle's own um per pixel, unless the red cells of the images, looked for in some of them, contradict it."""
-    measured = []
+    looked, measured = 0, []
     for file in files[:: max(1, len(files) // SCALE_IMAGES)]:
         try:
             image = load_image(file)
         except FrameCorrupt:
             continue  # told when its turn comes
+        looked += 1
         found = segmenter.segment(Frame(source_id="classify", index=0, captured_ns=clock.monotonic_ns(), image=image))
         if found.pixel_um is not None:
             measured.append(found.pixel_um)
-    own_um = median(measured) if measured else bundle_um
+    own_um = median(measured) if len(measured) > MOST * looked else bundle_um
     if abs(own_um / bundle_um - 1) <= AGREES:
         return Scale(bundle_um, "bundle")
     return Scale(own_um, "estimated")

@@ -107,6 +107,14 @@ def test_red_cells_that_contradict_the_bundle_are_believed(tmp_path: Path, tiny:
         assert line["pixel_um"] == pytest.approx(PIXEL_UM, rel=0.15)
 
 
+def test_red_cells_in_few_of_the_images_are_not_believed(tmp_path: Path, tiny: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"a{number}.png").write_bytes(encoded(".png", np.full((40, 40, 3), 230, np.uint8)))
+    write_fields(tmp_path, 1)
+    told = called("classify", tmp_path, "--bundle", tiny, "--json")
+    assert {(line["pixel_um"], line["pixel_um_source"]) for line in told.documents} == {(0.5, "bundle")}
+
+
 def test_the_notice_is_told_but_not_among_the_json_lines(ended: Ended) -> None:
     assert NOTICE in ended.err
     assert NOTICE not in ended.out
