@@ -75,7 +75,7 @@ class OnnxRuntimeEngine:
             )
         except self._failures as error:
             fix = "check that the file is a whole ONNX model; copy the bundle again"
-            raise EngineBuildError(f"onnxruntime cannot load {self._model}: {error}", fix=fix) from error
+            raise EngineBuildError(f"onnxruntime cannot load {self._model}: {_line(error)}", fix=fix) from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self._input = inputs[0].name
         self._shapes = {each.name: tuple(n if isinstance(n, int) else 0 for n in each.shape[1:]) for each in outputs}
@@ -96,7 +96,9 @@ class OnnxRuntimeEngine:
             answers = self._session.run(list(self._shapes), {self._input: np.ascontiguousarray(batch)})
         except self._failures as error:
             fix = "give it float32 batches of the shape that the bundle's manifest states"
-            raise InferenceError(f"onnxruntime failed on a batch {batch.dtype} {batch.shape}: {error}", fix=fix) from error
+            raise InferenceError(
+                f"onnxruntime failed on a batch {batch.dtype} {batch.shape}: {_line(error)}", fix=fix
+            ) from error
         return {name: np.asarray(answer, dtype=np.float32) for name, answer in zip(self._shapes, answers, strict=True)}
 
     def _check_names(self, inputs: set[str]) -> None:
@@ -128,6 +130,11 @@ def _failures(state: Any) -> tuple[type[Exception], ...]:
     """What ONNX Runtime raises: its exceptions share no base of their own, and the list grows with its versions."""
     own = (each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception))
     return (*own, RuntimeError, ValueError)
+
+
+def _line(error: Exception) -> str:
+    """What ONNX Runtime says on one line: some of its versions end theirs with a line break."""
+    return " ".join(str(error).split())
 
 
 def _threads(count: int) -> str:
