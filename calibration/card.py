@@ -43,7 +43,7 @@ at most {100 * recipe.acceptance.error_of_decided:g} %.
 
 ## Figures
 
-{SPLIT_NOTE} Each test split was opened once. Intervals are exact binomial ones (Clopper-Pearson).
+{SPLIT_NOTE} No choice was made on a test split. Intervals are exact binomial ones (Clopper-Pearson).
 Classes with fewer than {ENOUGH} cells support no claim.
 
 {sections}
