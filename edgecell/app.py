@@ -14,9 +14,10 @@ from edgecell.bundle import Bundle, CellClass, open_bundle
 from edgecell.classify import Classifier
 from edgecell.errors import SettingsError
 from edgecell.golden import replay
+from edgecell.ledger import Identity
 from edgecell.messages import Kind
 from edgecell.protocols import Engine, Segmenter
-from edgecell.runtime import Identity, Observer, Runtime
+from edgecell.runtime import Observer, Runtime
 from edgecell.settings import PartSettings, Settings, decode_options
 from edgecell.wire import Model
 

@@ -19,8 +19,8 @@ from typing_extensions import Self
 
 from edgecell import clock
 from edgecell.errors import FrameCorrupt
+from edgecell.ledger import Progress
 from edgecell.messages import NUCLEATED, Frame, FrameReport
-from edgecell.runtime import Progress
 from edgecell.wire import Message
 
 STAGES = ("read", "gate", "segment", "classify", "tally", "publish")

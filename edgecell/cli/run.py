@@ -16,8 +16,8 @@ from typing_extensions import Self
 
 from edgecell import app, clock, settings
 from edgecell.cli.watch import line, picture
+from edgecell.ledger import Progress
 from edgecell.messages import NOTICE, FrameReport
-from edgecell.runtime import Progress
 from edgecell.selftest import MARK, Outcome, SelfTest
 from edgecell.settings import Settings
 from edgecell.wire import CountsMessage, Message, to_wire

@@ -12,9 +12,9 @@ from edgecell.bundle import Bundle, Specimen, write_manifest
 from edgecell.engines.onnxrt import OnnxRuntimeEngine
 from edgecell.errors import BundleCorrupt, BundleError, BundleMismatch, PublishError, SettingsError, SourceUnavailable
 from edgecell.golden import GOLDEN
+from edgecell.ledger import Progress
 from edgecell.messages import FrameReport
 from edgecell.publishers.zmq import ZmqPublisher
-from edgecell.runtime import Progress
 from edgecell.segmenters.stain import StainSegmenter
 from edgecell.settings import PartSettings, Settings
 from edgecell.sources.images import ImagesSource

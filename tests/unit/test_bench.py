@@ -17,8 +17,8 @@ from edgecell import stopwatch
 from edgecell.bench import spread
 from edgecell.cli.bench import command
 from edgecell.errors import FrameCorrupt, SourceUnavailable
+from edgecell.ledger import Progress
 from edgecell.messages import NOTICE, Frame, FrameReport, Verdict
-from edgecell.runtime import Progress
 from edgecell.stopwatch import STAGES, Stopwatch, TimedSource
 
 PHANTOM = "phantom:width=480,height=320,pixel_um=0.2"

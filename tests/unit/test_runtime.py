@@ -17,9 +17,10 @@ from edgecell import clock
 from edgecell.bundle import Bundle
 from edgecell.classify import Classifier
 from edgecell.errors import EdgecellError, FrameCorrupt, FrameTimeout, InferenceError, SourceUnavailable
+from edgecell.ledger import Identity, Progress
 from edgecell.messages import Cell, Frame, FrameReport, Segmentation
 from edgecell.protocols import FrameSource, Probe, Publisher, Segmenter
-from edgecell.runtime import GLANCE_S, Identity, Observer, Progress, Runtime
+from edgecell.runtime import GLANCE_S, Observer, Runtime
 from edgecell.settings import RunSettings
 from edgecell.wire import CountsMessage, Heartbeat, Message, from_wire
 
