@@ -44,3 +44,16 @@ def otsu(values: Image) -> int:
     if values.size == 0:
         return 0
     return int(cv2.threshold(values.reshape(1, -1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0])
+
+
+def histogram(values: Image, mask: Image | None = None) -> NDArray[np.int64]:
+    """How often each level occurs in a uint8 image, where `mask` is not 0: (256,)."""
+    return cv2.calcHist([values], [0], mask, [256], [0, 256]).ravel().astype(np.int64)
+
+
+def percentile(counts: NDArray[np.int64], share: float) -> float:
+    """numpy's percentile `share`, 0-100, of uint8 values with this histogram (256,), of which there is at least one."""
+    up_to = np.cumsum(counts)
+    rank = share / 100 * float(up_to[-1] - 1)
+    low, high = np.searchsorted(up_to, [int(rank), min(int(rank) + 1, int(up_to[-1]) - 1)], side="right").tolist()
+    return float(low + (high - low) * (rank - int(rank)))

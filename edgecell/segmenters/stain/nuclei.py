@@ -1,14 +1,12 @@
 """Nuclei by their stain: azure where red cells have none, and their lobes taken together."""
 
-from itertools import combinations
-
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.segmenters.stain.density import histogram, percentile
 from edgecell.segmenters.stain.layers import Layers
-from edgecell.segmenters.stain.regions import Mask, components, dilated, disc, opened, points
-
-Labels = NDArray[np.int32]
+from edgecell.segmenters.stain.regions import Labels, Mask, dilated, disc, distance, labelled, opened, regions
 
 NUCLEUS_UM2 = 9.0
 """Least area of a nucleus with its lobes; a small lymphocyte's or a late erythroblast's has 20 and more, out of focus less."""
@@ -36,25 +34,34 @@ def azure_level(maps: Layers) -> float:
 def find_nuclei(maps: Layers, um: float) -> Labels:
     """Labels int32 (H, W) of nuclei, 1, 2, ..., each with all its lobes, at um per pixel."""
     level = azure_level(maps)
-    dark = maps.azure[maps.azure > level]
-    if dark.size:
-        level = max(level, NUCLEAR_SHARE * float(np.percentile(dark, 95)))
-    lobes = components(opened((maps.azure > level).astype(np.uint8), disc(0.3 / um)))
-    sizes = lobes.areas * um**2
-    sizes[0] = 0.0
-    mask: Mask = (sizes >= LOBE_UM2).astype(np.uint8)[lobes.labels]
-    near = components(dilated(mask, disc(LOBES_NEAR_UM / 2 / um))).labels * mask
-    large: Mask = (sizes >= FAR_LOBE_UM2).astype(np.uint8)[lobes.labels]
-    far = components(dilated(large, disc(LOBES_FAR_UM / 2 / um)) & maps.matter).labels * large
+    dark = histogram(maps.azure)
+    dark[: int(level) + 1] = 0
+    if dark.any():
+        level = max(level, NUCLEAR_SHARE * percentile(dark, 95))
+    mask = opened((maps.azure > np.uint8(min(level, 255))).view(np.uint8), disc(0.3 / um))
+    places = np.flatnonzero(mask.view(np.bool_))
+    numbers = labelled(mask).ravel()[places]
+    sizes = (np.bincount(numbers, minlength=1) * um**2)[numbers]
+    near = _within(sizes >= LOBE_UM2, places, LOBES_NEAR_UM / 2 / um, np.ones_like(mask))
+    far = _within(sizes >= FAR_LOBE_UM2, places, LOBES_FAR_UM / 2 / um, maps.matter)
     groups = _join(near, far, um)
-    keep = np.bincount(groups.ravel()) * um**2 >= NUCLEUS_UM2
+    keep = np.bincount(groups, minlength=1) * um**2 >= NUCLEUS_UM2
     keep[0] = False
-    return (np.cumsum(keep) * keep).astype(np.int32)[groups]
+    nuclei = np.zeros(mask.shape, np.int32)
+    nuclei.ravel()[places] = (np.cumsum(keep) * keep).astype(np.int32)[groups]
+    return nuclei
+
+
+def _within(chosen: NDArray[np.bool_], places: NDArray[np.int64], reach_px: float, ground: Mask) -> Labels:
+    """Groups (N,) of the chosen ones of the pixels `places` (N,): together where their surroundings, reach_px wide, touch."""
+    mask = np.zeros_like(ground)
+    mask.ravel()[places] = chosen
+    return labelled(dilated(mask, disc(reach_px)) & ground).ravel()[places] * chosen
 
 
 def _join(near: Labels, far: Labels, um: float) -> Labels:
-    """Near groups, joined where they share a far group of which at most one could be a whole nucleus."""
-    areas = np.bincount(near.ravel()) * um**2
+    """Near groups (N,), joined where they share a far group (N,) of which at most one could be a whole nucleus."""
+    areas = np.bincount(near, minlength=1) * um**2
     inside = near > 0
     pairs = np.unique(far[inside].astype(np.int64) * len(areas) + near[inside])
     joined = np.arange(len(areas), dtype=np.int32)
@@ -65,18 +72,18 @@ def _join(near: Labels, far: Labels, um: float) -> Labels:
     return joined[near]
 
 
-def join_in_one_cell(nuclei: Labels, depth_px: NDArray[np.float32], um: float) -> Labels:
-    """Nuclei, joined where the matter between two is as wide as around them: lobes of one cell, not cells that touch.
-
-    depth_px: distance (px) of matter to its rim, float32 (H, W).
-    """
-    pixels = points(nuclei)
-    joined = np.arange(len(pixels) + 1, dtype=np.int32)
-    centres = [p.mean(axis=0)[::-1] for p in pixels]
-    for a, b in combinations(range(len(centres)), 2):
-        if np.linalg.norm(centres[a] - centres[b]) * um <= LOBE_CENTRES_UM:
-            line = np.rint(np.linspace(centres[a], centres[b], 24)).astype(np.intp)
-            along = depth_px[line[:, 0], line[:, 1]]
-            if along.min() >= NECK_SHARE * min(along[0], along[-1]):
-                joined[joined == joined[b + 1]] = joined[a + 1]
-    return np.unique(joined, return_inverse=True)[1].astype(np.int32)[nuclei]
+def join_in_one_cell(nuclei: Labels, matter: Mask, um: float) -> Labels:
+    """Nuclei, joined where the matter between two is as wide as around them: lobes of one cell, not cells that touch."""
+    centres = regions(nuclei).centres[:, ::-1]
+    apart = np.linalg.norm(centres[:, None] - centres[None], axis=2) * um
+    pairs = np.argwhere(np.triu(apart <= LOBE_CENTRES_UM, 1)).tolist()
+    if not pairs:
+        return nuclei
+    depth_px = distance(matter, cv2.BORDER_REPLICATE)
+    joined = np.arange(len(centres) + 1, dtype=np.int32)
+    for a, b in pairs:
+        line = np.rint(np.linspace(centres[a], centres[b], 24)).astype(np.intp)
+        along = depth_px[line[:, 0], line[:, 1]]
+        if along.min() >= NECK_SHARE * min(along[0], along[-1]):
+            joined[joined == joined[b + 1]] = joined[a + 1]
+    return np.unique(joined, return_inverse=True)[1].astype(np.int32).take(nuclei)

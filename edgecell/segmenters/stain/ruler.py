@@ -66,9 +66,7 @@ def _touches(piece: Piece, width: int, height: int) -> bool:
 
 def _round(piece: Piece) -> bool:
     """Whether a piece fills the ellipse of its box's proportions, and is less than 1.35 times as long as wide."""
-    points = cv2.findNonZero(piece.mask)
-    hull = cv2.convexHull(points)
-    (_, (a, b), _) = cv2.minAreaRect(hull)
+    (_, (a, b), _) = cv2.minAreaRect(piece.ends - np.array(piece.box[:2], np.int32))
     a, b = a + 1.0, b + 1.0
     return max(a, b) <= 1.35 * min(a, b) and piece.area >= 0.9 * np.pi / 4 * a * b
 
