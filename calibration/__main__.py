@@ -20,6 +20,7 @@ from edgecell.errors import EdgecellError
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+TXL = click.Path(path_type=Path, exists=True)
 OUT = click.Path(path_type=Path)
 LOG = logging.getLogger("edgecell.calibration")
 
@@ -115,7 +116,7 @@ def evaluate(
 
 
 @cli.command("evaluate-fields")
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="TXL-PBC's folder or tar.")
+@click.option("--data", required=True, type=TXL, help="TXL-PBC's folder or tar.")
 @click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val"]))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def evaluate_fields(data: Path, split: str, as_json: bool) -> None:
@@ -130,7 +131,33 @@ def evaluate_fields(data: Path, split: str, as_json: bool) -> None:
     from calibration import fields
     from edgecell.segmenters.stain import StainSegmenter
 
-    fields.main(["--data", str(data), "--split", split, *(["--json"] if as_json else [])], StainSegmenter)
+    found = fields.score(data, split, StainSegmenter)
+    click.echo(msgspec.json.encode(found.summary()) if as_json else str(found))
+
+
+@cli.command("evaluate-gate")
+@click.option("--data", required=True, type=TXL, help="TXL-PBC's folder or tar.")
+@click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val"]))
+@click.option("--every", default=1, show_default=True, type=click.IntRange(1), help="Only every Nth field, to be quick.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def evaluate_gate(data: Path, split: str, every: int, as_json: bool) -> None:
+    """Score the gate on labelled fields, as they are and blurred.
+
+    \b
+    Example:
+      python -m calibration evaluate-gate --data ~/datasets/txl_pbc.tar --split val
+
+    A run is what `edgecell count` does with the folder. The second figure of a row counts near-copies once.
+    """
+    from calibration import fields, focus
+    from edgecell.segmenters.stain import StainSegmenter
+
+    found = focus.runs(list(fields.read_fields(data, split))[::every], StainSegmenter)
+    if as_json:
+        click.echo(msgspec.json.encode({"split": split, "every": every, "runs": [each.summary() for each in found]}))
+        return
+    for each in found:
+        click.echo(str(each))
 
 
 @cli.command("adapt-curve")

@@ -7,9 +7,6 @@ A found box counts for one labelled box of its kind at most, and only at an inte
 cells are included. Fields, not cells, are what the intervals resample: cells of one field stand or fall together.
 """
 
-import argparse
-import json
-import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -65,6 +62,34 @@ class SourceReport(TypedDict):
     kinds: dict[str, Score]
     red_count_error: float
     red_count_error_interval: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """A segmenter on labelled fields. ms_a_field: median. by_source: "all", then each source."""
+
+    split: str
+    ms_a_field: float
+    by_source: dict[str, SourceReport]
+
+    def summary(self) -> dict[str, object]:
+        """All of it as plain values."""
+        return {"split": self.split, "iou": IOU, "ms_a_field": self.ms_a_field, "by_source": self.by_source}
+
+    def __str__(self) -> str:
+        head = f"{'source':<10}{'fields':>7}" + "".join(f"{kind + ' F1':>32}" for kind in KINDS) + f"{'red count error':>24}"
+        rows = [_row(source, figures) for source, figures in self.by_source.items()]
+        note = f"median {self.ms_a_field:.1f} ms a field; boxes one to one at IoU {IOU}; 95 % intervals: bootstrap over fields"
+        return "\n".join([head, *rows, note])
+
+
+def _row(source: str, figures: SourceReport) -> str:
+    line = f"{source:<10}{figures['fields']:>7}"
+    for score in figures["kinds"].values():
+        low, high = score["interval"]
+        line += f"{score['f1']:>12.3f} ({low:.3f}-{high:.3f}) n={score['labelled']:<4}"
+    low, high = figures["red_count_error_interval"]
+    return line + f"{figures['red_count_error']:>10.2f} ({low:.2f}-{high:.2f})"
 
 
 def read_fields(data: Path, split: str) -> Iterator[Field]:
@@ -172,12 +197,16 @@ def tallies(field: Field, boxes: Boxes, kinds: NDArray[np.int64]) -> NDArray[np.
     return np.array(rows, np.int64)
 
 
-def find(segmenter: Segmenter, field: Field, index: int) -> tuple[Boxes, NDArray[np.int64]]:
-    """Boxes (N, 4) and kinds (N,) that a segmenter finds, border cells included."""
+def frame_of(field: Field, index: int) -> Frame:
+    """The field as a source would hand it over: the scale unknown, the image locked."""
     image = np.ascontiguousarray(field.image)
     image.flags.writeable = False
-    frame = Frame(source_id=field.source, index=index, captured_ns=0, image=image, label=field.name)
-    cells = [cell for cell in segmenter.segment(frame).cells if cell.kind in KINDS]
+    return Frame(source_id=field.source, index=index, captured_ns=0, image=image, label=field.name)
+
+
+def find(segmenter: Segmenter, field: Field, index: int) -> tuple[Boxes, NDArray[np.int64]]:
+    """Boxes (N, 4) and kinds (N,) that a segmenter finds, border cells included."""
+    cells = [cell for cell in segmenter.segment(frame_of(field, index)).cells if cell.kind in KINDS]
     boxes = np.array([cell.box_px for cell in cells], np.float64).reshape(-1, 4)
     return boxes, np.array([KINDS.index(cell.kind) for cell in cells], np.int64)
 
@@ -240,30 +269,8 @@ def evaluate(fields: Sequence[Field], make: Callable[[], Segmenter]) -> tuple[ND
     return counts, float(np.median(spent))
 
 
-def table(by_source: dict[str, SourceReport], spent_ms: float) -> str:
-    """The figures of `report` as text."""
-    lines = [f"{'source':<10}{'fields':>7}" + "".join(f"{kind + ' F1':>32}" for kind in KINDS) + f"{'red count error':>24}"]
-    for source, figures in by_source.items():
-        line = f"{source:<10}{figures['fields']:>7}"
-        for score in figures["kinds"].values():
-            low, high = score["interval"]
-            line += f"{score['f1']:>12.3f} ({low:.3f}-{high:.3f}) n={score['labelled']:<4}"
-        low, high = figures["red_count_error_interval"]
-        lines.append(line + f"{figures['red_count_error']:>10.2f} ({low:.2f}-{high:.2f})")
-    lines.append(f"median {spent_ms:.1f} ms a field; boxes one to one at IoU {IOU}; 95 % intervals: bootstrap over fields")
-    return "\n".join(lines) + "\n"
-
-
-def main(arguments: Sequence[str], make: Callable[[], Segmenter]) -> int:
-    """`evaluate-fields --data DIR [--split train|val] [--json]` with a segmenter from `make`, a fresh one for each source."""
-    parser = argparse.ArgumentParser(prog="evaluate-fields", description="Score the segmenter on labelled fields.")
-    parser.add_argument("--data", type=Path, required=True, help="TXL-PBC's folder or tar")
-    parser.add_argument("--split", choices=("train", "val"), default="val")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    options = parser.parse_args(arguments)
-    fields = list(read_fields(options.data, options.split))
+def score(data: Path, split: str, make: Callable[[], Segmenter]) -> Figures:
+    """A segmenter from `make` on the fields of `split`. Raises SettingsError if there are none."""
+    fields = list(read_fields(data, split))
     counts, spent_ms = evaluate(fields, make)
-    by_source = report(fields, counts)
-    result = {"split": options.split, "iou": IOU, "ms_a_field": spent_ms, "by_source": by_source}
-    sys.stdout.write(json.dumps(result) + "\n" if options.json else table(by_source, spent_ms))
-    return 0
+    return Figures(split=split, ms_a_field=spent_ms, by_source=report(fields, counts))

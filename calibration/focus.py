@@ -1,7 +1,5 @@
 """How often the gate refuses sharp fields and lets blurred ones through.
 
-    python -m calibration.focus --data TXL-PBC [--split train|val] [--every N]
-
 A run is what `edgecell count` does with a folder: fields in the order of their names, microscopes mixed as they come; the gate
 knows nothing at first and the scale is measured on the cells. Fields are blurred at their own scale, which the labelled red
 cells give: by a Gaussian, or by an even disc, which is defocus in geometrical optics.
@@ -9,25 +7,21 @@ cells give: by a Gaussian, or by an even disc, which is defocus in geometrical o
 Near-copies stand or fall together: the second figure counts each group of them once, wrong when any of its fields is.
 """
 
-import argparse
-import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.fields import KINDS, Field, near_copies, read_fields
+from calibration.fields import KINDS, Field, near_copies
 from calibration.metrics import Share
 from edgecell import clock, pipeline
 from edgecell.gate import GateState, Limits
 from edgecell.messages import RED_BLOOD_CELL, Frame
 from edgecell.optics import RED_CELL_UM
 from edgecell.protocols import Segmenter
-from edgecell.segmenters.stain import StainSegmenter
 
 Image = NDArray[np.uint8]
 SHARP = "sharp"
@@ -48,10 +42,21 @@ class Run:
     reasons: Mapping[str, int]
     wrong_by_source: Mapping[str, int]
 
+    def summary(self) -> dict[str, object]:
+        """All of it as plain values."""
+        shares = {"wrong": self.wrong.summary(), "wrong_groups": self.wrong_groups.summary()}
+        return {"blur": self.blur, **shares, "reasons": self.reasons, "wrong_by_source": self.wrong_by_source}
+
     def __str__(self) -> str:
         verb = "refused" if self.blur == SHARP else "let through"
         where = ", ".join(f"{source}: {count}" for source, count in self.wrong_by_source.items())
         return f"{self.blur:<14} {verb} {self.wrong}; distinct {self.wrong_groups}; {dict(self.reasons)} {where}"
+
+
+def runs(fields: Sequence[Field], make: Callable[[], Segmenter]) -> Iterator[Run]:
+    """The fields as they are, then blurred in each of BLURS, each time a fresh run with a segmenter from `make`."""
+    groups = near_copies(fields)
+    return (run(fields, groups, blur, make) for blur in (SHARP, *BLURS))
 
 
 def run(fields: Sequence[Field], groups: NDArray[np.int64], blur: str, make: Callable[[], Segmenter]) -> Run:
@@ -100,23 +105,3 @@ def scales(fields: Sequence[Field]) -> dict[str, float]:
         sizes[field.source] += np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)).tolist()
     every = [size for found in sizes.values() for size in found]
     return {source: RED_CELL_UM / float(np.median(found or every)) for source, found in sizes.items()}
-
-
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m calibration.focus", description="Score the gate on sharp and blurred fields."
-    )
-    parser.add_argument("--data", type=Path, required=True, help="TXL-PBC's folder or tar")
-    parser.add_argument("--split", choices=("train", "val"), default="val")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth field, to be quick")
-    options = parser.parse_args(arguments)
-    cv2.setNumThreads(1)
-    fields = list(read_fields(options.data, options.split))[:: options.every]
-    groups = near_copies(fields)
-    for blur in (SHARP, *BLURS):
-        print(run(fields, groups, blur, StainSegmenter), flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

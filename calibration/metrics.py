@@ -26,6 +26,10 @@ class Share:
     def interval(self) -> tuple[float, float]:
         return clopper_pearson(self.count, self.n, CONFIDENCE) if self.n else (0.0, 1.0)
 
+    def summary(self) -> dict[str, object]:
+        """As plain values. value: not a number where n is 0, which JSON writes as null."""
+        return {"count": self.count, "n": self.n, "value": self.value, "interval": self.interval}
+
     def __str__(self) -> str:
         low, high = self.interval
         return f"{100 * self.value:.2f} % ({self.count}/{self.n}, 95 % {100 * low:.2f}-{100 * high:.2f})"
@@ -59,8 +63,7 @@ class Figures:
             "right_of_decided": self.right_of_decided,
             "wrong": self.wrong,
         }
-        shares = {name: {"count": s.count, "n": s.n, "value": s.value, "interval": s.interval} for name, s in named.items()}
-        return {**shares, "classes": [asdict(each) for each in self.classes]}
+        return {**{name: share.summary() for name, share in named.items()}, "classes": [asdict(each) for each in self.classes]}
 
     def __str__(self) -> str:
         head = [

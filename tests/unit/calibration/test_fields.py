@@ -8,9 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from calibration import fields
+from calibration.__main__ import cli
 from edgecell.errors import SettingsError
 from edgecell.messages import RED_BLOOD_CELL, Frame, Segmentation
 from edgecell.segmenters.stain import StainSegmenter
@@ -135,14 +137,23 @@ class Exact(StainSegmenter):
         return Segmentation(cells=(), pixel_um=None, pixel_um_source="unknown")
 
 
-def test_the_command_prints_a_table_or_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_figures_are_a_table_or_plain_values(tmp_path: Path) -> None:
     write(tmp_path, "x", scene(0), "1 0.5 0.5 0.25 0.5\n")
-    assert fields.main(["--data", str(tmp_path), "--split", "train", "--json"], Exact) == 0
-    figures = json.loads(capsys.readouterr().out)
+    found = fields.score(tmp_path, "train", Exact)
+    figures = json.loads(json.dumps(found.summary()))
+    assert (figures["split"], figures["iou"]) == ("train", 0.5)
     assert figures["by_source"]["all"]["kinds"][RED_BLOOD_CELL]["recall"] == 0.0
     assert figures["by_source"]["all"]["red_count_error"] == 1.0
-    assert fields.main(["--data", str(tmp_path), "--split", "train"], Exact) == 0
-    assert "320x240" in capsys.readouterr().out
+    assert "320x240" in str(found)
+
+
+def test_the_command_prints_either(tmp_path: Path) -> None:
+    write(tmp_path, "x", scene(0), "1 0.5 0.5 0.25 0.5\n")
+    arguments = ["evaluate-fields", "--data", str(tmp_path), "--split", "train"]
+    plain, as_json = (CliRunner().invoke(cli, [*arguments, *more]) for more in ([], ["--json"]))
+    assert (plain.exit_code, as_json.exit_code) == (0, 0), plain.output + as_json.output
+    assert plain.stdout.splitlines()[1].startswith("all ")
+    assert set(json.loads(as_json.stdout)["by_source"]) == {"all", "320x240"}
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason=f"needs {SHARED.name} in shared/data beside the project")

@@ -1,8 +1,14 @@
 """The gate's figures: how fields are blurred, at which scale, and who counts as wrong."""
 
+import json
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from calibration.__main__ import cli
 from calibration.fields import Field
 from calibration.focus import BLURS, SHARP, blurred, run, scales
 from edgecell.segmenters.stain import StainSegmenter
@@ -44,3 +50,18 @@ def test_a_group_of_near_copies_counts_once() -> None:
     soft = run(fields, np.array([0, 0, 1]), BLURS[0], StainSegmenter)
     assert (soft.wrong.count, soft.wrong_groups.count) == (0, 0)
     assert "let through 0.00 % (0/3" in str(soft)
+
+
+def test_the_command_prints_a_row_for_each_blur_or_json(tmp_path: Path) -> None:
+    (tmp_path / "images" / "val").mkdir(parents=True)
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / "images" / "val" / f"{name}.jpg"), field(name, 100, 72).image)
+    (tmp_path / "labels" / "val").mkdir(parents=True)
+    (tmp_path / "labels" / "val" / "a.txt").write_text("1 0.4 0.4 0.4 0.4\n")
+    arguments = ["evaluate-gate", "--data", str(tmp_path)]
+    plain, as_json = (CliRunner().invoke(cli, [*arguments, *more]) for more in ([], ["--every", "2", "--json"]))
+    assert (plain.exit_code, as_json.exit_code) == (0, 0), plain.output + as_json.output
+    assert [line.split("  ")[0] for line in plain.stdout.splitlines()] == [SHARP, *BLURS]
+    found = json.loads(as_json.stdout)
+    assert (found["split"], [each["blur"] for each in found["runs"]]) == ("val", [SHARP, *BLURS])
+    assert {each["wrong"]["n"] for each in found["runs"]} == {1}
