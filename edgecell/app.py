@@ -1,6 +1,6 @@
 """Composition root: settings -> parts. The only place that turns names into classes.
 
-`plan` resolves everything without touching hardware; `Plan.recogniser` and `Plan.runtime` open it.
+`plan` resolves everything without touching hardware; `Plan.recogniser`, `Plan.runtime` and `Runtime.run` open it.
 """
 
 import uuid
@@ -16,8 +16,8 @@ from edgecell.errors import SettingsError
 from edgecell.golden import replay
 from edgecell.ledger import Identity
 from edgecell.messages import Kind
-from edgecell.protocols import Engine, Segmenter
-from edgecell.runtime import Observer, Runtime
+from edgecell.protocols import Engine, Observer, Segmenter
+from edgecell.runtime import Runtime
 from edgecell.settings import PartSettings, Settings, decode_options
 from edgecell.wire import Model
 
@@ -70,6 +70,29 @@ class Plan:
     @contextmanager
     def recogniser(self) -> Iterator[Recogniser]:
         """Segmenter and classifiers, their golden cells replayed. Raises BundleMismatch, EngineError, MissingDependency."""
+        with self._classifiers() as (classifiers, models), self.segmenter.make() as segmenter:
+            yield Recogniser(segmenter=segmenter, classifiers=classifiers, classes=self.classes, models=models)
+
+    @contextmanager
+    def runtime(self, observer: Observer) -> Iterator[Runtime]:
+        """The live loop. Models and the bus are open; segmenter and camera are opened by its `run`, on threads of their own."""
+        identity = Identity(device_id=self.settings.device_id, run_id=str(uuid.uuid4()), sample_id=self.settings.sample_id)
+        with self._classifiers() as (classifiers, models), self.publisher.make() as publisher:
+            yield Runtime(
+                identity=identity,
+                settings=self.settings.run,
+                source=self.source.make(),
+                segmenter=self.segmenter.make(),
+                classifiers=classifiers,
+                classes=self.classes,
+                models=models,
+                publisher=publisher,
+                observer=observer,
+            )
+
+    @contextmanager
+    def _classifiers(self) -> Iterator[tuple[dict[Kind, Classifier], tuple[Model, ...]]]:
+        """By kind of cell, their engines open and their golden cells replayed, and what the messages say of them."""
         with ExitStack() as stack:
             classifiers: dict[Kind, Classifier] = {}
             models: list[Model] = []
@@ -78,30 +101,7 @@ class Plan:
                 replay(bundle, engine, self.engine.part.encoding)
                 classifiers[kind] = Classifier(engine, bundle)
                 models.append(_model(kind, bundle, engine))
-            yield Recogniser(
-                segmenter=stack.enter_context(self.segmenter.make()),
-                classifiers=classifiers,
-                classes=self.classes,
-                models=tuple(models),
-            )
-
-    @contextmanager
-    def runtime(self, observer: Observer) -> Iterator[Runtime]:
-        """The live loop with everything open: models first, then the bus, the camera last."""
-        identity = Identity(device_id=self.settings.device_id, run_id=str(uuid.uuid4()), sample_id=self.settings.sample_id)
-        with ExitStack() as stack:
-            recogniser = stack.enter_context(self.recogniser())
-            yield Runtime(
-                identity=identity,
-                settings=self.settings.run,
-                segmenter=recogniser.segmenter,
-                classifiers=recogniser.classifiers,
-                classes=recogniser.classes,
-                models=recogniser.models,
-                publisher=stack.enter_context(self.publisher.make()),
-                source=stack.enter_context(self.source.make()),
-                observer=observer,
-            )
+            yield classifiers, tuple(models)
 
     def _engine(self, bundle: Bundle) -> Any:
         part = self.engine.part

@@ -30,7 +30,7 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Threads(msgspec.Struct, frozen=True, kw_only=True):
-    """CPU threads in use. engines: each in its own words. The frame path itself is one thread."""
+    """CPU threads in use. engines: each in its own words. The frame path itself has three: capture, detect, and all else."""
 
     opencv: int
     engines: tuple[str, ...]
@@ -40,10 +40,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag
     """What a bench found.
 
     frames: laps that the figures are of. warmup: laps before, left out. preloaded: frames held in memory, 0 if each was read.
-    fps, cells_per_s: of whole laps, reading included. stages_ms: of the frames that reached the stage. classify_ms: the parts
-    of that stage, `crops` (cut, normalise, decide) and `engine`. end_to_end_ms: from a frame's capture, as its time stamp says
-    it (the phantom's and a camera's lies before the picture is ready), until what is due is published. fates: of all frames of
-    the run, warm-up included. machine: by subject, as `edgecell doctor` says it.
+    fps, cells_per_s: by the clock on the wall, from the end of the warm-up's last frame (without warm-up: from the first look)
+    to the end of the last. stages_ms: of the frames that reached the stage; frames overlap, so a second holds more of them than
+    their sum says. `wait`: between threads. classify_ms: parts of that stage, `crops` (cut, normalise, decide) and `engine`.
+    end_to_end_ms: from a frame's capture, as its time stamp says it (the phantom's and a camera's lies before the picture is
+    ready), until what is due is published, `wait` included: as long as it gets where the source is always ready, as preloaded
+    frames are. fates: of all frames of the run, warm-up included. machine: by subject, as `edgecell doctor` says it.
     """
 
     source: str
@@ -89,7 +91,8 @@ def measure(plan: Plan, *, frames: int, warmup: int, preload: bool, on_lap: Call
     if not laps:
         what = f"{len(watch.laps)} frames of {plan.source.name} could be used, and the warm-up took them all"
         raise SourceUnavailable(what, fix="give it frames that can be used, or a smaller --warmup")
-    seconds = sum(lap.stages_ms["read"] + _after_capture(lap) for lap in laps) / 1e3
+    began_ns = watch.laps[warmup - 1].over_ns if warmup else laps[0].began_ns
+    seconds = (laps[-1].over_ns - began_ns) / 1e9
     return Outcome(
         source=plan.source.name,
         sizes_px=tuple(sorted({lap.size_px for lap in laps})),
@@ -127,10 +130,6 @@ def rss_peak_mib() -> float:
         return float(status.partition("VmHWM:")[2].split()[0]) / 1024
     except (OSError, IndexError):
         return float("nan")
-
-
-def _after_capture(lap: Lap) -> float:
-    return sum(spent for stage, spent in lap.stages_ms.items() if stage != "read")
 
 
 def _stages(laps: Sequence[Lap]) -> dict[str, Spread]:

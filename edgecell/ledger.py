@@ -20,7 +20,9 @@ import numpy as np
 
 from edgecell import clock, tally
 from edgecell.bundle import CellClass
+from edgecell.errors import SourceUnavailable
 from edgecell.messages import Domain, FrameFates, FrameReport, PixelUmSource, Tally
+from edgecell.protocols import Progress
 from edgecell.settings import RunSettings
 from edgecell.wire import CountsMessage, Heartbeat, Latency, Message, Model, State, frames_of
 
@@ -34,15 +36,6 @@ class Identity:
     device_id: str
     run_id: str
     sample_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """What a display may show after every frame. fps: frames settled a second, over the run."""
-
-    counts: CountsMessage
-    state: State
-    fps: float
 
 
 class Ledger:
@@ -143,6 +136,13 @@ class Ledger:
                 "the slide looks %s: mean confidence %.3f of %d cells", domain.state, domain.mean_confidence, domain.cells
             )
         self._domain = domain
+
+    def check_end(self) -> None:
+        """A source that ended without one frame that could be used counted nothing: that is an error, not a count of zero."""
+        frames = self.frames
+        if frames.captured and frames.failed + frames.dropped == frames.captured:
+            what = f"none of the {frames.captured} frames of {self._source_id} could be used: the lines above say why"
+            raise SourceUnavailable(what)
 
     def due(self) -> list[Message]:
         """What is to be published now."""

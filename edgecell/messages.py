@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.errors import FrameCorrupt
+
 NOTICE = "For research use only. Not for use in diagnostic procedures."
 
 Exclusion = Literal["edge", "duplicate", "rejected"]
@@ -86,6 +88,21 @@ class Detected:
     verdict: Verdict
     segmentation: Segmentation | None
     stage_us: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Look:
+    """What one look at a source gave: a frame, one that cannot be used, or neither; on its way through the frame path.
+
+    read_ns: monotonic clock when the look was over. silent_s: seconds of looking since the last frame that could be used.
+    detected: of the frame, once it has been through gate and segmenter.
+    """
+
+    read_ns: int
+    silent_s: float
+    frame: Frame | None = None
+    corrupt: FrameCorrupt | None = None
+    detected: Detected | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,10 +1,10 @@
-"""The seams: what a source, a segmenter, an engine and a publisher must do, whatever they are made of.
+"""The seams: what a source, a segmenter, an engine and a publisher must do, whatever they are made of; and who looks on.
 
 All parts are context managers. Construction touches no hardware; `__enter__` does. A part is entered, used and closed on one
 thread, chosen by the runtime.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from edgecell.messages import Frame, Segmentation
+from edgecell.messages import Frame, FrameReport, Segmentation
+from edgecell.wire import CountsMessage, Message, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,3 +77,22 @@ class Publisher(Part, Protocol):
     def publish(self, topic: str, payload: bytes) -> None: ...
 
     def serve(self, timeout_s: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a display may show after every frame. fps: frames settled a second, over the run."""
+
+    counts: CountsMessage
+    state: State
+    fps: float
+
+
+class Observer(Protocol):
+    """Who looks on from inside the process, on the thread that runs the loop: it must be quick."""
+
+    def settled(self, report: FrameReport | None, progress: Callable[[], Progress]) -> None:
+        """After every frame: its report, None for a failed one, and a function that makes the progress on demand."""
+
+    def sent(self, message: Message) -> None:
+        """After every message to the bus."""

@@ -1,10 +1,13 @@
 """Times a run from outside: looks on as an observer, and stands around the source, the engines and the publisher.
 
-    read | gate, segment, classify, tally | publish
-         ^ captured                       ^ settled ^ served: the lap is over
+    read | wait | gate, segment | wait | classify, tally | publish
+         ^ captured                                      ^ settled ^ served: the lap is over
 
-Nothing of the frame path is written again here: the runtime says when a frame is settled, the pipeline says how long its stages
-took, and what is left between those is the tally's and the runtime's own.
+Laps overlap: while one frame is classified, the next is detected and the one after it read. Nothing of the frame path is
+written again here: the runtime says when a frame is settled and how long it waited between threads, the pipeline says how long
+its stages took, and what is left between those is the tally's and the runtime's own. A source that is always ready (preloaded
+frames, files) keeps every mailbox full, so its frames wait as long as they can; those of a camera slower than the frame path
+hardly do.
 """
 
 import dataclasses
@@ -19,11 +22,11 @@ from typing_extensions import Self
 
 from edgecell import clock
 from edgecell.errors import FrameCorrupt
-from edgecell.ledger import Progress
 from edgecell.messages import NUCLEATED, Frame, FrameReport
+from edgecell.protocols import Progress
 from edgecell.wire import Message
 
-STAGES = ("read", "gate", "segment", "classify", "tally", "publish")
+STAGES = ("read", "wait", "gate", "segment", "classify", "tally", "publish")
 PRELOAD_BYTES = 1 << 29
 """Most that is kept of frames read in advance: 77 of 1920x1200."""
 PRELOAD_TIMEOUT_S = 5.0
@@ -31,7 +34,8 @@ PRELOAD_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lap:
-    """One frame, from the first look for it until it is settled and what is due is published. stages_ms: in order."""
+    """One frame, from the first look for it until it is settled and what is due is published. stages_ms: in order; from `wait`
+    on they add up to the time since it was read. began_ns, over_ns: monotonic clock at both ends."""
 
     size_px: tuple[int, int]
     cells: int
@@ -40,30 +44,48 @@ class Lap:
     stages_ms: Mapping[str, float]
     engine_ms: float
     end_to_end_ms: float
+    began_ns: int
+    over_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """A frame on its way."""
+
+    size_px: tuple[int, int]
+    began_ns: int
+    read_ns: int
 
 
 class Stopwatch:
-    """An observer of the runtime that also hears from the parts it stands around. on_lap: called after each, off the clock."""
+    """An observer of the runtime that also hears from the parts it stands around: on the capture thread from the source, on the
+    calling thread from the others.
+
+    on_lap: called after each on the calling thread; what it does takes the frame path's time, so it must be quick.
+    """
 
     def __init__(self, on_lap: Callable[[Lap], None]) -> None:
         self.laps: list[Lap] = []
         self.preloaded = 0
         self._on_lap = on_lap
-        self._read_ns: int | None = None
-        self._captured_ns = self._settled_ns = self._engine_ns = 0
-        self._frame: Frame | None = None
+        self._began_ns: int | None = None
+        self._on_way: dict[int, _Read] = {}
+        self._settled_ns = self._engine_ns = 0
         self._report: FrameReport | None = None
 
     def reading(self) -> None:
         """Somebody looks for a frame. Time-outs and unusable frames on the way are part of the read."""
-        self._read_ns = self._read_ns or clock.monotonic_ns()
+        self._began_ns = self._began_ns or clock.monotonic_ns()
 
     def captured(self, frame: Frame) -> None:
-        self._frame, self._engine_ns = frame, 0
-        self._captured_ns = clock.monotonic_ns()
+        now, size_px = clock.monotonic_ns(), (frame.image.shape[1], frame.image.shape[0])
+        self._on_way[frame.index] = _Read(size_px=size_px, began_ns=self._began_ns or now, read_ns=now)
+        self._began_ns = None
 
     def inferred(self, nanoseconds: int) -> None:
-        self._engine_ns += nanoseconds
+        """For the frame in hand; the replay of golden cells comes before there is any."""
+        if self._on_way:
+            self._engine_ns += nanoseconds
 
     def settled(self, report: FrameReport | None, progress: Callable[[], Progress]) -> None:  # noqa: ARG002 an Observer's
         self._report = report
@@ -73,30 +95,32 @@ class Stopwatch:
         """What it took shows in `publish`."""
 
     def served(self) -> None:
-        """The runtime's last act before it looks for the next frame."""
-        now = clock.monotonic_ns()
-        if self._report is None or self._frame is None or self._read_ns is None:
+        """The runtime's last act before it takes the next frame."""
+        now, report = clock.monotonic_ns(), self._report
+        if report is None:
             return
-        self.laps.append(self._lap(self._report, self._frame, self._read_ns, now))
-        self._report = self._frame = self._read_ns = None
+        self.laps.append(self._lap(report, self._on_way.pop(report.frame_index), now))
+        self._report, self._engine_ns = None, 0
         self._on_lap(self.laps[-1])
 
-    def _lap(self, report: FrameReport, frame: Frame, read_ns: int, served_ns: int) -> Lap:
+    def _lap(self, report: FrameReport, read: _Read, served_ns: int) -> Lap:
         path_ms = {stage: spent / 1e3 for stage, spent in report.stage_us.items()}
         stages_ms = {
-            "read": (self._captured_ns - read_ns) / 1e6,
+            "read": (read.read_ns - read.began_ns) / 1e6,
             **path_ms,
-            "tally": (self._settled_ns - self._captured_ns) / 1e6 - sum(path_ms.values()),
+            "tally": (self._settled_ns - read.read_ns) / 1e6 - sum(path_ms.values()),
             "publish": (served_ns - self._settled_ns) / 1e6,
         }
         return Lap(
-            size_px=(frame.image.shape[1], frame.image.shape[0]),
+            size_px=read.size_px,
             cells=len(report.cells),
             nucleated=sum(cell.kind == NUCLEATED for cell in report.cells),
             classified=sum(answer.probabilities is not None for answer in report.classifications),
             stages_ms=stages_ms,
             engine_ms=self._engine_ns / 1e6,
-            end_to_end_ms=(served_ns - frame.captured_ns) / 1e6,
+            end_to_end_ms=(served_ns - report.captured_ns) / 1e6,
+            began_ns=read.began_ns,
+            over_ns=served_ns,
         )
 
 

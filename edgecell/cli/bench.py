@@ -15,10 +15,11 @@ from edgecell.bench import Outcome, Spread
 from edgecell.cli.doctor import examine
 from edgecell.messages import NOTICE
 from edgecell.settings import Settings
-from edgecell.stopwatch import STAGES, Lap
+from edgecell.stopwatch import Lap
 
 BAR_WIDTH = 30
-REDRAW_S = 0.25
+REDRAW_S = 1.0
+"""Drawing takes milliseconds of what is measured."""
 
 
 @click.command()
@@ -33,6 +34,8 @@ def command(source: str | None, frames: int, warmup: int, preload: bool, setting
 
     Counts go to a bus of its own on a free port. A source that ends starts over. `read` is what the source takes: for the
     phantom the drawing, for images the decoding. Leave both out with --preload, as a camera would hand frames over ready.
+    Reading, detecting and classifying overlap, so frames/s is more than one over the sum of the stages; `wait` is the time
+    of a frame between them, and long when the source is always ready.
     Thread counts are settings ([engine] threads); OPENCV_FOR_THREADS_NUM in the environment limits OpenCV's.
 
     \b
@@ -59,7 +62,7 @@ def command(source: str | None, frames: int, warmup: int, preload: bool, setting
 
 
 class _Ticker:
-    """Moves the bar on by one, and draws it a few times a second."""
+    """Moves the bar on by one, and draws it now and then."""
 
     def __init__(self, bar: ProgressBar, total: int) -> None:
         self._bar, self._task = bar, bar.add_task("measuring", total=total)
@@ -76,10 +79,10 @@ def _picture(outcome: Outcome) -> Group:
     table = Table("stage", title=outcome.source, title_justify="left")
     for name in ("p50 ms", "p95 ms", "p99 ms", "mean ms"):
         table.add_column(name, justify="right")
-    table.add_column("share of the time")
-    whole = sum(outcome.stages_ms[stage].mean for stage in STAGES if stage in outcome.stages_ms)
+    table.add_column("share of the work")
+    whole = sum(figures.mean for stage, figures in outcome.stages_ms.items() if stage != "wait")
     for stage, figures in outcome.stages_ms.items():
-        _add_row(table, stage, figures, figures.mean / whole)
+        _add_row(table, stage, figures, None if stage == "wait" else figures.mean / whole)
         if stage == "classify":
             for part, inner in outcome.classify_ms.items():
                 _add_row(table, f"  {part}", inner, None)

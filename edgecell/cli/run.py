@@ -16,8 +16,8 @@ from typing_extensions import Self
 
 from edgecell import app, clock, settings
 from edgecell.cli.watch import line, picture
-from edgecell.ledger import Progress
 from edgecell.messages import NOTICE, FrameReport
+from edgecell.protocols import Progress
 from edgecell.selftest import MARK, Outcome, SelfTest
 from edgecell.settings import Settings
 from edgecell.wire import CountsMessage, Message, to_wire
@@ -46,7 +46,7 @@ def command(
     """Grab frames, find and classify their cells, count, and publish the counts.
 
     Without any argument it looks at the phantom slide, a drawn smear, for 200 frames, and ends with its counts beside what was
-    drawn. Ctrl-C or SIGTERM finish the frame in hand, publish the final counts and exit with 0.
+    drawn. Ctrl-C or SIGTERM finish the frames that were read, publish the final counts and exit with 0.
 
     \b
     Examples:

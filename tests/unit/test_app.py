@@ -12,8 +12,8 @@ from edgecell.bundle import Bundle, Specimen, write_manifest
 from edgecell.engines.onnxrt import OnnxRuntimeEngine
 from edgecell.errors import BundleCorrupt, BundleError, BundleMismatch, PublishError, SettingsError, SourceUnavailable
 from edgecell.golden import GOLDEN
-from edgecell.ledger import Progress
 from edgecell.messages import FrameReport
+from edgecell.protocols import Progress
 from edgecell.publishers.zmq import ZmqPublisher
 from edgecell.segmenters.stain import StainSegmenter
 from edgecell.settings import PartSettings, Settings
@@ -106,8 +106,10 @@ def test_a_plan_opens_nothing(tiny: Bundle, tmp_path: Path) -> None:
     nowhere = PartSettings(part="images", options={"path": str(tmp_path / "nowhere")})
     bus = PartSettings(part="zmq", options={"endpoint": "ipc:///no-such-folder/bus"})
     plan = app.plan(settings(tiny, source=nowhere))
-    with pytest.raises(SourceUnavailable), plan.runtime(Onlooker()):
-        pass
+    onlooker = Onlooker()
+    with plan.runtime(onlooker) as runtime, pytest.raises(SourceUnavailable, match="nowhere"):
+        runtime.run()
+    assert onlooker.messages == []
     plan = app.plan(settings(tiny, publisher=bus))
     with pytest.raises(PublishError), plan.runtime(Onlooker()):
         pass

@@ -7,8 +7,8 @@ from bus_messages import counts_message, heartbeat
 
 from edgecell import clock
 from edgecell.cli.run import JsonLines, PlainLines, Screen
-from edgecell.ledger import Progress
 from edgecell.messages import NOTICE
+from edgecell.protocols import Progress
 from edgecell.selftest import MARK, Outcome
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"

@@ -66,7 +66,8 @@ def test_ratios_are_of_the_same_frame_and_the_warm_up_is_left_out(folder: Path) 
     rivals.naive_ms.extend([900, 10, 40, 90])
     rivals.fixed_ms.extend([9, 1, 1, 1])
     rivals.nucleated.extend([5, 1, 2, 3])
-    result = summary(rivals, [lap(milliseconds) for milliseconds in (1, 10, 20, 30)], warmup=1)
+    rivals.laps.extend(lap(milliseconds) for milliseconds in (1, 10, 20, 30))
+    result = summary(rivals, warmup=1)
     assert result["frames"] == 3
     assert result["naive_over_edgecell"]["p50"] == 2.0
     assert result["ms"]["naive"].p50 == 40
@@ -84,4 +85,14 @@ def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def lap(milliseconds: float) -> Lap:
-    return Lap(size_px=(4, 4), cells=1, nucleated=1, classified=1, stages_ms={}, engine_ms=0, end_to_end_ms=milliseconds)
+    return Lap(
+        size_px=(4, 4),
+        cells=1,
+        nucleated=1,
+        classified=1,
+        stages_ms={},
+        engine_ms=0,
+        end_to_end_ms=milliseconds,
+        began_ns=0,
+        over_ns=round(milliseconds * 1e6),
+    )

@@ -9,8 +9,8 @@ import pytest
 
 from edgecell import selftest
 from edgecell.bundle import CellClass
-from edgecell.ledger import Progress
 from edgecell.messages import NOTICE, NUCLEATED, Cell, Classification, FrameReport, Verdict
+from edgecell.protocols import Progress
 from edgecell.segmenters.stain.segmenter import LARGEST_RADIUS_UM
 from edgecell.selftest import MARK, Outcome, SelfTest
 from edgecell.sources.phantom.options import Options
