@@ -193,6 +193,9 @@ def test_the_network_alone_is_not_held_back(fields: list[Field], sure: Bundle) -
     slide = field_cells.evaluate(often, sure, StainSegmenter)[field_cells.EVERY]
     assert slide.network.white.decided.count > LEAST
     assert slide.held.white.decided.count == 0
+    with field_cells.opened(sure) as classifier:
+        confidence = classifier.manifest.confidence
+    assert confidence == msgspec.structs.replace(sure.manifest.confidence, foreign_below=0.0), "else a field of many cells is"
 
 
 def test_each_image_size_is_a_slide_and_all_is_their_sum(fields: list[Field], sure: Bundle) -> None:
