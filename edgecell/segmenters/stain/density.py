@@ -18,7 +18,7 @@ def white_level(image: Image) -> NDArray[np.float32]:
     The most frequent green level of the bright end: clear background is bright and flat, so it makes a narrow peak even where
     it covers only a tenth of the image. Green, because both eosin and azure absorb it.
     """
-    green = image[:, :, 1]
+    green = np.ascontiguousarray(image[:, :, 1])
     counts = cv2.calcHist([green], [0], None, [256], [0, 256]).ravel()
     smooth = np.convolve(counts, np.hanning(9)[1:-1], mode="same")
     share = np.cumsum(counts) / max(1.0, float(counts.sum()))
@@ -32,10 +32,11 @@ def white_level(image: Image) -> NDArray[np.float32]:
     return np.maximum(level, 1.0)
 
 
-def density(image: Image, white: NDArray[np.float32]) -> Image:
-    """Density of an RGB image uint8 (H, W, 3) below `white` (3,), uint8 (H, W, 3) in steps of 1/64; 0 where it is brighter."""
-    grey = np.maximum(np.arange(256, dtype=np.float32), 1.0)[:, None]
-    table = np.clip(np.log(np.maximum(white, 1.0)[None] / grey) * STEPS, 0, 255)
+def density(image: Image, white: NDArray[np.float32] | np.float32) -> Image:
+    """Density below `white`, uint8 in steps of 1/64, 0 where it is brighter, of an image uint8: (H, W, 3) and (3,), or a plane
+    (H, W) and its level."""
+    grey = np.maximum(np.arange(256, dtype=np.float32), 1.0)
+    table = np.clip(np.log(np.maximum(white, np.float32(1.0)) / grey.reshape(256, *[1] * np.ndim(white))) * STEPS, 0, 255)
     return cv2.LUT(image, np.rint(table).astype(np.uint8)[None]).astype(np.uint8, copy=False)
 
 
