@@ -47,7 +47,7 @@ class PixelScale:
 
     def __init__(self, pixel_um: float | None = None) -> None:
         self._settings = pixel_um
-        self._frames: deque[Diameters] = deque(maxlen=WINDOW)
+        self._frames: deque[tuple[float, Diameters]] = deque(maxlen=WINDOW)
 
     def told(self, frame_pixel_um: float | None) -> Scale:
         """The scale as told: by the settings, else by the frame's optics; else unknown."""
@@ -59,33 +59,38 @@ class PixelScale:
 
     def firm(self) -> float | None:
         """um per pixel of the run so far if it is beyond doubt, else None."""
-        known = list(self._frames)
-        diameters = np.concatenate(known) if known else np.zeros(0)
-        if diameters.size < FIRM_CELLS or _spread(diameters) > FIRM_SPREAD:
+        diameters = np.concatenate([np.zeros(0), *(diameters for _, diameters in self._frames)])
+        if diameters.size < FIRM_CELLS:
             return None
-        return measure(diameters).pixel_um
+        middle, spread = _middle(diameters)
+        return _scale(middle, spread).pixel_um if spread <= FIRM_SPREAD else None
 
     def pooled(self, diameters_px: Sequence[float]) -> Scale:
         """Take in the diameters (px) of one frame's round red cells; the scale from them and the frames that agree."""
         own = np.asarray(diameters_px, np.float64)
-        known = list(self._frames)
-        if own.size:
-            known = [d for d in known if abs(float(np.median(d) / np.median(own)) - 1.0) <= SAME_OPTICS]
-            self._frames.append(own)
-        return measure(np.concatenate([*known, own]))
+        if own.size == 0:
+            return measure(np.concatenate([own, *(diameters for _, diameters in self._frames)]))
+        middle = float(np.median(own))
+        alike = [diameters for known, diameters in self._frames if abs(known / middle - 1.0) <= SAME_OPTICS]
+        self._frames.append((middle, own))
+        return measure(np.concatenate([*alike, own]))
 
 
 def measure(diameters_px: Diameters) -> Scale:
     """The scale that red cells of these diameters (px) give; unknown where they are few, scattered or implausible."""
     if diameters_px.size < LEAST_CELLS:
         return Scale(None, "unknown")
-    pixel_um = RED_CELL_UM / max(float(np.median(diameters_px)), 1e-9)
-    if not PLAUSIBLE_UM[0] <= pixel_um <= PLAUSIBLE_UM[1] or _spread(diameters_px) > WIDEST_SPREAD:
+    return _scale(*_middle(diameters_px))
+
+
+def _scale(middle_px: float, spread: float) -> Scale:
+    pixel_um = RED_CELL_UM / max(middle_px, 1e-9)
+    if not PLAUSIBLE_UM[0] <= pixel_um <= PLAUSIBLE_UM[1] or spread > WIDEST_SPREAD:
         return Scale(None, "unknown")
     return Scale(pixel_um, "estimated")
 
 
-def _spread(diameters_px: Diameters) -> float:
-    """Half the inter-quartile range, relative to the median."""
+def _middle(diameters_px: Diameters) -> tuple[float, float]:
+    """The median, and half the inter-quartile range relative to it."""
     low, middle, high = (float(v) for v in np.percentile(diameters_px, [25, 50, 75]))
-    return (high - low) / 2 / max(middle, 1e-9)
+    return middle, (high - low) / 2 / max(middle, 1e-9)

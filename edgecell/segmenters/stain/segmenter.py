@@ -1,5 +1,6 @@
 """The part `stain`: frame in, cells out."""
 
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Annotated, ClassVar
 
@@ -11,7 +12,6 @@ from typing_extensions import Self
 from edgecell.messages import NUCLEATED, PLATELET, RED_BLOOD_CELL, Cell, Exclusion, Frame, Segmentation
 from edgecell.optics import LEAST_CELLS, RED_CELL_UM, SAME_OPTICS, PixelScale, Scale
 from edgecell.protocols import Probe
-from edgecell.segmenters.stain.cells import Piece
 from edgecell.segmenters.stain.ruler import Look, first_look, look, round_red_cells
 
 LARGEST_RADIUS_UM = {NUCLEATED: 10.0, RED_BLOOD_CELL: 4.5, PLATELET: 2.0}
@@ -55,8 +55,7 @@ class StainSegmenter:
             seen = look(frame.image, scale.pixel_um)
         else:
             seen, scale = self._measure(frame)
-        cells = [_cell(frame, index, piece, seen, scale) for index, piece in enumerate(seen.pieces)]
-        return Segmentation(cells=tuple(cells), pixel_um=scale.pixel_um, pixel_um_source=scale.source)
+        return Segmentation(cells=tuple(_cells(frame, seen, scale)), pixel_um=scale.pixel_um, pixel_um_source=scale.source)
 
     def _measure(self, frame: Frame) -> tuple[Look, Scale]:
         """The cells at the scale of the run, as far as it is firm and the frame's own red cells do not contradict it."""
@@ -71,26 +70,28 @@ class StainSegmenter:
         return seen, self._scale.pooled(diameters.tolist())
 
 
-def _cell(frame: Frame, index: int, piece: Piece, seen: Look, scale: Scale) -> Cell:
+def _cells(frame: Frame, seen: Look, scale: Scale) -> Iterator[Cell]:
+    """The pieces that were seen, in pixels of the frame."""
     height, width = frame.image.shape[:2]
     fx, fy = seen.factors
-    x0, y0, x1, y1 = piece.box
-    box = max(0, round(x0 / fx)), max(0, round(y0 / fy)), min(width, round(x1 / fx)), min(height, round(y1 / fy))
-    box = (min(box[0], width - 1), min(box[1], height - 1), max(box[2], box[0] + 1), max(box[3], box[1] + 1))
-    size = box[2] - box[0], box[3] - box[1]
-    full = cv2.resize(piece.mask * np.uint8(255), size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
-    centre = piece.centre[0] / fx, piece.centre[1] / fy
+    corners = np.array([piece.box for piece in seen.pieces], np.float64).reshape(-1, 4) / (fx, fy, fx, fy)
+    corners = np.clip(np.rint(corners), 0, (width - 1, height - 1, width, height)).astype(np.int64)
+    corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2] + 1)
     um = scale.pixel_um
-    return Cell(
-        frame_index=frame.index,
-        cell_index=index,
-        kind=piece.kind,
-        box_px=box,
-        centre_px=centre,
-        mask=np.right_shift(full, np.uint8(7)),
-        area_um2=None if um is None else piece.area / (fx * fy) * um**2,
-        excluded=_excluded(piece.kind, box, centre, (width, height), um),
-    )
+    for index, (piece, (x0, y0, x1, y1)) in enumerate(zip(seen.pieces, corners.tolist(), strict=True)):
+        box = x0, y0, x1, y1
+        full = cv2.resize(piece.mask * np.uint8(255), (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
+        centre = piece.centre[0] / fx, piece.centre[1] / fy
+        yield Cell(
+            frame_index=frame.index,
+            cell_index=index,
+            kind=piece.kind,
+            box_px=box,
+            centre_px=centre,
+            mask=np.right_shift(full.astype(np.uint8, copy=False), np.uint8(7)),
+            area_um2=None if um is None else piece.area / (fx * fy) * um**2,
+            excluded=_excluded(piece.kind, box, centre, (width, height), um),
+        )
 
 
 def _excluded(
