@@ -23,6 +23,8 @@ WINDOW = 100
 """Accepted frames of one image size whose blur is remembered."""
 LEAST_FRAMES = 10
 """Fewer teach nothing."""
+SCALES = 25
+"""Scales that are remembered: as many as RESTART, so that another objective is believed as soon."""
 TOLERANCE = 2.2
 """A frame may be this many times as soft as the run's median. Of 921 fields of four microscopes (TXL-PBC, train) none is more
 than 2.0 times as soft as the median of its microscope."""
@@ -75,13 +77,18 @@ class Limits:
 class Learnt:
     """What frames of one size have taught.
 
-    pixel_um: their last known scale. blurs_um: of the latest accepted frames of known scale, oldest first. refused: frames in a
-    row that were blurred.
+    scales_um: um per pixel as the latest accepted frames had them, oldest first. blurs_um: of the latest accepted frames of
+    known scale, oldest first. refused: frames in a row that were blurred.
     """
 
-    pixel_um: float | None = None
+    scales_um: tuple[float, ...] = ()
     blurs_um: tuple[float, ...] = ()
     refused: int = 0
+
+    @property
+    def pixel_um(self) -> float | None:
+        """Their median: one frame whose dust was taken for red cells must not have the next ones refused."""
+        return float(np.median(self.scales_um)) if self.scales_um else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +144,8 @@ def told(state: GateState, frame: Frame, pixel_um: float | None) -> GateState:
     """The state with the scale that was measured on an accepted frame (None: it could not be)."""
     if pixel_um is None:
         return state
-    return _remembered(state, frame, replace(_known(frame, state), pixel_um=pixel_um))
+    learnt = _known(frame, state)
+    return _remembered(state, frame, replace(learnt, scales_um=(*learnt.scales_um, pixel_um)[-SCALES:]))
 
 
 def blur_um(green: NDArray[np.uint8], pixel_um: float) -> float:

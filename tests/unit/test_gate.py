@@ -14,6 +14,7 @@ from edgecell.gate import (
     LEAST_FRAMES,
     OVEREXPOSED,
     RESTART,
+    SCALES,
     SIZES,
     WINDOW,
     GateState,
@@ -49,7 +50,7 @@ def verdict(image: Image, limits: Limits | None = None) -> Verdict:
 
 def scale(pixel_um: float) -> GateState:
     """A run that knows its scale and nothing more."""
-    return GateState(learnt={(720, 1280): Learnt(pixel_um=pixel_um)})
+    return GateState(learnt={(720, 1280): Learnt(scales_um=(pixel_um,))})
 
 
 def blurred(image: Image, sigma_um: float) -> Image:
@@ -211,7 +212,7 @@ def test_a_soft_lens_teaches_its_own_limit_up_to_the_one_for_all() -> None:
 
 
 def test_refused_frames_teach_nothing_until_the_optics_may_have_been_changed() -> None:
-    learnt = Learnt(pixel_um=PIXEL_UM, blurs_um=(0.1,) * LEAST_FRAMES)
+    learnt = Learnt(scales_um=(PIXEL_UM,), blurs_um=(0.1,) * LEAST_FRAMES)
     state, out_of_focus = GateState(learnt={(720, 1280): learnt}), blurred(smear(20), 2)
     for _ in range(RESTART - 1):
         _, state = judged(out_of_focus, state)
@@ -232,12 +233,25 @@ def test_microscopes_of_one_run_are_kept_apart_by_image_size() -> None:
     assert set(state.learnt) == {(720, 1280), (720, 900)}
 
 
+def test_one_frame_with_a_wrong_scale_does_not_have_the_next_ones_refused() -> None:
+    """Specks of dust may be taken for red cells: at nine times the scale every border looks blurred."""
+    sharp, state = framed(smear(20)), GateState()
+    for _ in range(3):
+        state = told(state, sharp, PIXEL_UM)
+    state = told(state, sharp, 9 * PIXEL_UM)
+    assert judged(smear(20), state)[0].accepted
+    for _ in range(SCALES):
+        state = told(state, sharp, 9 * PIXEL_UM)
+    assert state.learnt[720, 1280].pixel_um == 9 * PIXEL_UM, "what most frames say is believed in the end"
+    assert len(state.learnt[720, 1280].scales_um) == SCALES
+
+
 def test_what_is_learnt_stays_small() -> None:
     state = GateState()
     for width in range(200, 200 + 3 * SIZES):
         state = told(state, framed(np.zeros((10, width, 3), np.uint8)), 0.1)
     assert [width for _, width in state.learnt] == list(range(200 + 2 * SIZES, 200 + 3 * SIZES))
-    full = Learnt(pixel_um=PIXEL_UM, blurs_um=(0.1,) * WINDOW)
+    full = Learnt(scales_um=(PIXEL_UM,), blurs_um=(0.1,) * WINDOW)
     _, state = judged(smear(20), GateState(learnt={(720, 1280): full}))
     assert len(state.learnt[720, 1280].blurs_um) == WINDOW
 
