@@ -52,6 +52,8 @@ SMOOTH_UM = 0.4
 PASS_SHARE = 0.02
 PASS_UM = 0.08
 """How far the pass between two cells lies below the lower summit, at least."""
+CUT_UM = 1.2
+"""A cell that the frame's border cuts is taken to go on this far: at a height of 0 there it would join its whole neighbour."""
 CYTOPLASM_UM = 2.0
 CYTOPLASM_PALE = -0.3
 """Around a nucleus pale is no sign of a red cell's middle: this far it is taken for a little denser than a red cell."""
@@ -125,7 +127,7 @@ def part(ground: Mask, nuclei: Labels, maps: Layers, um: float) -> Labels:
     for index in range(len(found.numbers)):
         cv2.fillConvexPoly(caps, cv2.convexHull(found.outline(index)), 1)
     np.copyto(pale, np.float32(CYTOPLASM_PALE), where=dilated(caps, disc(CYTOPLASM_UM / um)).view(np.bool_))
-    relief = distance(ground, cv2.BORDER_CONSTANT) + np.float32(OVERLAP_UM / um) * pale
+    relief = distance(ground, round(CUT_UM / um)) + np.float32(OVERLAP_UM / um) * pale
     relief = np.maximum(relief, np.float32(0.5))
     np.copyto(relief, np.float32(2 * float(relief.max(initial=0.0))), where=caps.view(np.bool_))
     relief = cv2.GaussianBlur(relief, (5, 5), 0) * ground

@@ -75,7 +75,7 @@ def _lobes(labels: NDArray[np.int32], best: int, area_um2: float) -> Image:
 def _grow(seed: Image, matter: Image) -> Image:
     """The part of `matter` that belongs to the seed, parted from its neighbours at the necks, thin tails cut off."""
     ground = matter | seed
-    relief = distance(ground, cv2.BORDER_REPLICATE)
+    relief = distance(ground)
     hull = np.zeros_like(seed)
     cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(seed)), 1)
     relief[(hull & ground) > 0] = 2.0 * relief.max()

@@ -1,6 +1,5 @@
 """Nuclei by their stain: azure where red cells have none, and their lobes taken together."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,7 +78,7 @@ def join_in_one_cell(nuclei: Labels, matter: Mask, um: float) -> Labels:
     pairs = np.argwhere(np.triu(apart <= LOBE_CENTRES_UM, 1)).tolist()
     if not pairs:
         return nuclei
-    depth_px = distance(matter, cv2.BORDER_REPLICATE)
+    depth_px = distance(matter)
     joined = np.arange(len(centres) + 1, dtype=np.int32)
     for a, b in pairs:
         line = np.rint(np.linspace(centres[a], centres[b], 24)).astype(np.intp)

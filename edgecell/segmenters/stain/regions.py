@@ -121,7 +121,11 @@ def fill_holes(mask: Mask, largest_px: float | None = None) -> Mask:
     return filled
 
 
-def distance(mask: Mask, beyond: int) -> NDArray[np.float32]:
-    """Distance to the rim in px, float32; `beyond` is the type of border (cv2.BORDER_*) that lies around the image."""
-    padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, beyond, value=0)
-    return cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1].astype(np.float32, copy=True)
+def distance(mask: Mask, beyond_px: int | None = None) -> NDArray[np.float32]:
+    """Distance to the rim in px, float32. What the image's border cuts goes on for beyond_px, or for ever."""
+    pad = 1 if beyond_px is None else beyond_px
+    padded = cv2.copyMakeBorder(mask, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    if beyond_px is not None:
+        pad += 1
+        padded = cv2.copyMakeBorder(padded, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    return cv2.distanceTransform(padded, cv2.DIST_L2, 5)[pad:-pad, pad:-pad].astype(np.float32, copy=True)

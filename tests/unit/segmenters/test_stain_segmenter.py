@@ -116,3 +116,18 @@ def test_empty_images_have_no_cells(shape: tuple[int, int, int], level: int) -> 
 def test_a_nonsensical_scale_is_refused(nonsense: float) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"pixel_um": nonsense}, StainOptions)
+
+
+@pytest.mark.parametrize("side", range(4))
+def test_a_cell_that_the_border_cuts_does_not_join_its_whole_neighbour(side: int) -> None:
+    image = np.rot90(field(PINK)[:, :240]).copy()
+    image[0:150, 100:260] = PINK["background"]
+    for x, y in ((180, 50), (183, -14)):
+        inside = cv2.circle(np.zeros(image.shape[:2], np.uint8), (x, y), 36, 1, -1) > 0
+        image[inside] = image[inside].astype(np.uint16) * PINK["red"] // PINK["background"]
+    image = np.ascontiguousarray(np.rot90(cv2.GaussianBlur(image, (0, 0), 1.5), side))
+    found = StainSegmenter(StainOptions(pixel_um=0.1)).segment(frame(image))
+    height, width = image.shape[:2]
+    x, y = [(180, 50), (50, height - 181), (width - 181, height - 51), (width - 51, 180)][side]
+    (cell,) = (c for c in found.cells if abs(c.centre_px[0] - x) < 30 and abs(c.centre_px[1] - y) < 30)
+    assert cell.area_um2 == pytest.approx(np.pi * 3.6**2, rel=0.15)
