@@ -16,6 +16,11 @@ from edgecell.preprocess import Preprocess, cut, white_point
 Image = NDArray[np.uint8]
 BASE_UM, BASE_PX = 26.0, 208  # a window that still fills the crop when shifted and shrunk
 OVERSAMPLE = 2  # warp at twice the network's resolution, then average down as `cut` does
+DYES = np.array([[0.85, 0.50, 0.10], [0.07, 0.92, 0.38], [0.05, 0.35, 0.93]])
+"""What azure B, eosin Y and haemoglobin take from red, green and blue light: rows of about unit length, read off their
+absorption bands (650, 520 and 415 nm). They need not be exact: they only say which densities vary together."""
+TYPICAL_DENSITY = 0.5
+"""Natural logarithm: between pale cytoplasm and nucleus. Bent densities stay as they are here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,6 +45,11 @@ def crop(rng: np.random.Generator, cell: Base, behind: Base | None, spec: Prepro
     if behind is not None and cell.mask is not None:
         soft = cv2.GaussianBlur(_warp(cell.mask, matrix, spec), (0, 0), 0.8)[:, :, None] / np.float32(255)
         image = _blend(image, _warp(behind.image, _affine(rng, spec, how), spec), soft)
+    return appearance(rng, image, spec, how)
+
+
+def appearance(rng: np.random.Generator, image: Image, spec: Preprocess, how: Augment) -> Image:
+    """A finished crop in another stain, under another lamp, through other optics; alike for crops that get like generators."""
     return _optics(rng, _stain(rng, image, how), spec, how)
 
 
@@ -73,14 +83,23 @@ def _stain(rng: np.random.Generator, image: Image, how: Augment) -> Image:
     """Another stain (optical densities mixed and scaled) under another lamp and white balance."""
     white = white_point(image[None])[0]
     density = -np.log(np.maximum(image, 1) / white)
-    mixing = np.eye(3) + rng.normal(0, how.stain, (3, 3)) if how.stain else np.eye(3)
-    mixing *= np.exp(rng.normal(0, how.density)) * np.exp(rng.normal(0, how.density / 2, 3))
+    density = _bent(density, float(np.exp(rng.normal(0, how.tone))))
+    mixing = np.eye(3) + rng.normal(0, how.stain, (3, 3))
+    mixing *= np.exp(rng.normal(0, how.density)) * np.exp(rng.normal(0, how.channels, 3))
+    mixing = np.linalg.inv(DYES) @ np.diag(np.exp(rng.normal(0, how.dyes, 3))) @ DYES @ mixing
     if rng.random() < how.grey:
         mixing = np.full((3, 3), mixing.sum() / 9)
     seen = np.exp(-density.reshape(-1, 3) @ mixing.astype(np.float32)).reshape(image.shape)
     lamp = _lamp(rng) if rng.random() < how.light else white
     lit: Image = np.clip(seen * lamp + 0.5, 0, 255).astype(np.uint8)
     return lit
+
+
+def _bent(density: NDArray[np.float32], exponent: float) -> NDArray[np.float32]:
+    """Densities as a camera with another tone curve has them; what is brighter than the background stays."""
+    ratio = np.maximum(density, 0) / np.float32(TYPICAL_DENSITY)
+    bent: NDArray[np.float32] = np.where(density > 0, np.float32(TYPICAL_DENSITY) * ratio ** np.float32(exponent), density)
+    return bent
 
 
 def _lamp(rng: np.random.Generator) -> NDArray[np.float64]:

@@ -20,12 +20,16 @@ class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which network of calibration.models, and its size."""
+    """Which network of calibration.models, and its size.
+
+    mixstyle: probability that a batch's cells exchange the means and deviations of their early features in training.
+    """
 
     part: str
     widths: tuple[int, ...]
     blocks: tuple[int, ...]
     dropout: float = 0.2
+    mixstyle: float = 0.0
 
 
 class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,7 +38,9 @@ class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     plain: probability of nothing but geometry, so that the datasets' own slides stay in sight.
     scale: exp(+-scale). shift_um: largest shift of the centre. background: probability of another field behind the cell.
-    stain: standard deviation of the mixing of optical densities. density: of the log of their strength.
+    stain: standard deviation of the mixing of optical densities. density: of the log of their strength. channels: of the log
+    of each colour channel's own. dyes: of the log of each dye's. tone: of the log of the exponent that bends the densities,
+    pale against dark.
     light: probability of another lamp and white balance. grey: probability of losing the colour.
     blur_um: largest Gaussian sigma. coarse: probability of resolution lost, to half at worst. sharpen, noise, jpeg:
     probabilities.
@@ -46,6 +52,9 @@ class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     background: float = 0.0
     stain: float = 0.0
     density: float = 0.0
+    channels: float = 0.0
+    dyes: float = 0.0
+    tone: float = 0.0
     light: float = 0.0
     grey: float = 0.0
     blur_um: float = 0.0
@@ -63,7 +72,6 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     batch: int = 96
     rate: float = 2e-3
     weight_decay: float = 0.05
-    label_smoothing: float = 0.0
     average: float = 0.998
     augment: Augment = Augment()
 
@@ -71,10 +79,12 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """error_of_decided: largest share of wrong labels among the decided validation cells; it sets the threshold.
 
+    error_on_strange: the same on slides made strange; where they err more, a slide is foreign (see calibration.strange).
     calibration_cells: training cells that set the INT8 ranges. max_size_mb: of the whole bundle.
     """
 
     error_of_decided: float = 0.005
+    error_on_strange: float = 0.05
     calibration_cells: int = 512
     max_size_mb: float = 6.0
 

@@ -33,11 +33,38 @@ class Block(nn.Module):
         return torch.relu(self.second(y) + self.skip(x))
 
 
+class MixStyle(nn.Module):
+    """In training only: with probability p the cells of a batch get, channel by channel, a mixture of their own mean and
+    deviation and those of another cell, so that a stain's look tells nothing (Zhou et al. 2021, arXiv 2104.02008; its
+    Beta(0.1, 0.1)).
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or torch.rand(()) >= self.p:
+            return x
+        with torch.no_grad():
+            mean = x.mean((2, 3), keepdim=True)
+            deviation = x.std((2, 3), keepdim=True) + 1e-5
+            other = torch.randperm(len(x))
+            share = torch.distributions.Beta(0.1, 0.1).sample((len(x), 1, 1, 1)).to(x.dtype)
+            new_mean, new_deviation = mean[other].lerp(mean, share), deviation[other].lerp(deviation, share)
+        return (x - mean) / deviation * new_deviation + new_mean
+
+
 class ResNetInt8(nn.Module):
     """float32 (N, 3, S, S) -> logits (N, classes), features (N, widths[-1]). blocks: how many at each width."""
 
     def __init__(
-        self, classes: int, widths: Sequence[int] = (32, 64, 96), blocks: Sequence[int] = (1, 2, 3), dropout: float = 0.2
+        self,
+        classes: int,
+        widths: Sequence[int] = (32, 64, 96),
+        blocks: Sequence[int] = (1, 2, 3),
+        dropout: float = 0.2,
+        mixstyle: float = 0.0,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = [conv(3, widths[0], 3, 2), nn.ReLU()]
@@ -46,6 +73,9 @@ class ResNetInt8(nn.Module):
             for block in range(count):
                 layers.append(Block(inputs, width, 2 if stage > 0 and block == 0 else 1))
                 inputs = width
+        if mixstyle:
+            layers.insert(2 + blocks[0], MixStyle(mixstyle))
+            layers.insert(2, MixStyle(mixstyle))
         self.body = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.drop = nn.Dropout(dropout)

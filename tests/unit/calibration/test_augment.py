@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from calibration.augment import BASE_PX, BASE_UM, Base, base_window, crop
+from calibration.augment import BASE_PX, BASE_UM, DYES, Base, base_window, crop
 from calibration.recipe import Augment
 from edgecell.preprocess import Preprocess, cut
 
@@ -169,3 +169,32 @@ def test_whatever_the_strengths_a_crop_is_a_crop(
     made = crop(rng(seed), flat, cell() if with_behind else None, spec, Augment(**how))
     assert made.dtype == np.uint8
     assert made.shape == (size, size, 3)
+
+
+def mean_density(image: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.asarray(np.log(GROUND / image[radius() < CELL_UM - 1].mean(axis=0)), np.float64)
+
+
+def test_a_dye_changes_all_channels_that_it_stains_together() -> None:
+    """What is drawn in one dye alone stays in its proportions, whatever becomes of the others."""
+    eosin = np.rint(GROUND * np.exp(-0.8 * DYES[1])).astype(int).tolist()
+    base = Base(image=disc(CELL_UM, (eosin[0], eosin[1], eosin[2]), (GROUND,) * 3), mask=None)
+    strengths = [mean_density(crop(rng(seed), base, None, SPEC, Augment(dyes=0.4)).astype(int)) for seed in range(12)]
+    for strength in strengths:
+        assert strength / np.linalg.norm(strength) == pytest.approx(DYES[1] / np.linalg.norm(DYES[1]), abs=0.03)
+    sizes = [float(np.linalg.norm(strength)) for strength in strengths]
+    assert max(sizes) > 1.3 * min(sizes)
+
+
+def test_a_bent_tone_moves_pale_and_dark_apart_or_together() -> None:
+    pale = Base(image=disc(CELL_UM, (215, 200, 210), (GROUND,) * 3), mask=None)
+    ratios = []
+    for seed in range(12):
+        both = [mean_density(crop(rng(seed), base, None, SPEC, Augment(tone=0.3)).astype(int))[1] for base in (cell(), pale)]
+        ratios.append(both[0] / both[1])
+    before = mean_density(disc_image())[1] / np.log(GROUND / 200)
+    assert min(ratios) < 0.8 * before < before < 0.9 * max(ratios)
+
+
+def disc_image() -> NDArray[np.int64]:
+    return crop(rng(), cell(), None, SPEC, NONE).astype(int)

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="the workshop's torch is not install
 from calibration import train  # noqa: E402
 from calibration.augment import base_window  # noqa: E402
 from calibration.cells import ScoredCells, TrainingCells  # noqa: E402
+from calibration.models.resnet_int8 import MixStyle, ResNetInt8  # noqa: E402
 from calibration.recipe import Augment, Recipe  # noqa: E402
 from edgecell.bundle import CellClass  # noqa: E402
 from edgecell.preprocess import cut  # noqa: E402
@@ -205,3 +206,28 @@ def test_a_run_can_be_repeated_bit_for_bit(recipe: Recipe, cells: TrainingCells,
     seed = msgspec.structs.replace(recipe.training, seed=2)
     other = train.train(msgspec.structs.replace(recipe, training=seed), cells, {}, tmp_path / "other.pt").state_dict()
     assert not torch.equal(other["head.weight"], one["head.weight"])
+
+
+def test_mixstyle_exchanges_style_in_training_only() -> None:
+    torch.manual_seed(0)
+    mix = MixStyle(1.0)
+    x = (
+        torch.randn(64, 3, 8, 8) * torch.linspace(0.5, 2, 64)[:, None, None, None]
+        + torch.linspace(-3, 3, 64)[:, None, None, None]
+    )
+    mixed = mix(x)
+
+    patterns = [(each - each.mean((2, 3), keepdim=True)) / each.std((2, 3), keepdim=True) for each in (mixed, x)]
+    assert torch.allclose(*patterns, atol=1e-3), "what is left of a cell is its pattern"
+    assert (mixed.mean((2, 3)) - x.mean((2, 3))).abs().mean() > 0.3, "and its style is another's"
+    assert torch.equal(mix.eval()(x), x)
+    assert torch.equal(MixStyle(0.0)(x), x)
+
+
+def test_a_network_with_mixstyle_is_the_same_network_to_whoever_runs_it() -> None:
+    x = torch.randn(4, 3, 32, 32)
+    torch.manual_seed(0)
+    plain = ResNetInt8(3, (16, 32), (1, 1), 0.0).eval()
+    torch.manual_seed(0)
+    mixing = ResNetInt8(3, (16, 32), (1, 1), 0.0, 0.5).eval()
+    assert torch.equal(plain(x)[0], mixing(x)[0])
