@@ -5,16 +5,17 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import nn
 
-from calibration import features, golden_cells
+from calibration import features, golden_cells, strange
 from calibration.card import card
-from calibration.cells import TrainingCells, scored
-from calibration.confidence import foreign_below, temperature, threshold
+from calibration.cells import ScoredCells, TrainingCells, keep, scored
+from calibration.confidence import temperature, threshold
 from calibration.datasets import TABLE
 from calibration.evaluate import agreement, run, score
 from calibration.export import FEATURES, INPUT, export
@@ -100,14 +101,35 @@ def choose(recipe: Recipe, root: Path, folder: Path) -> Confidence:
     t = temperature(logits, truth[known])
     probabilities = softmax(logits, t)
     right = probabilities.argmax(axis=1) == truth[known]
-    confidences = probabilities.max(axis=1)
-    limit = threshold(confidences, right, recipe.acceptance.error_of_decided)
+    limit = threshold(probabilities.max(axis=1), right, recipe.acceptance.error_of_decided)
     LOG.info("temperature %.4f, unsure below %.4f, from %d validation cells", t, limit, known.sum())
+    confidence = Confidence(temperature=t, unsure_below=limit)
+    seen = look_at_strange(recipe, confidence, parts, folder)
+    foreign = strange.foreign_below(seen, recipe.acceptance.error_on_strange)
+    LOG.info("foreign below %.4f, from %d made-up slides", foreign, len(seen))
+    return msgspec.structs.replace(confidence, foreign_below=foreign)
+
+
+def look_at_strange(recipe: Recipe, confidence: Confidence, parts: list[ScoredCells], folder: Path) -> list[strange.Seen]:
+    """What the INT8 model makes of made-up slides of validation cells, without those that show no cell."""
     reject = [number for number, entry in enumerate(recipe.classes) if entry.group == "reject"]
-    slide = np.repeat(np.arange(len(parts)), [len(part.names) for part in parts])[known]
-    slides = [confidences[(slide == number) & ~np.isin(truth[known], reject)] for number in range(len(parts))]
-    foreign = foreign_below([each for each in slides if len(each) >= LEAST], recipe.training.seed)
-    return Confidence(temperature=t, unsure_below=limit, foreign_below=foreign)
+    cells = [keep(part, (part.truth >= 0) & ~np.isin(part.truth, reject)) for part in parts]
+    seen = []
+    for slide in strange.slides(recipe, [part for part in cells if len(part.names) >= LEAST]):
+        logits = run(folder, "u8s8", slide.crops, recipe.preprocess)[LOGITS]
+        probabilities = softmax(logits, confidence.temperature)
+        called, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
+        decided = (confidences >= confidence.unsure_below) & ~np.isin(called, reject)
+        telling = confidences[~np.isin(called, reject)]
+        seen.append(
+            strange.Seen(
+                mean_confidence=float(telling.mean()) if telling.size else 0.0,
+                cells=len(slide.truth),
+                decided=int(decided.sum()),
+                wrong=int((decided & (called != slide.truth)).sum()),
+            )
+        )
+    return seen
 
 
 def test(recipe: Recipe, confidence: Confidence, root: Path, folder: Path) -> tuple[dict[str, Figures], dict[str, Metric]]:

@@ -54,6 +54,12 @@ class ScoredCells(Cells):
     crops: NDArray[np.uint8]
 
 
+def keep(cells: ScoredCells, chosen: NDArray[np.bool_]) -> ScoredCells:
+    """The cells where `chosen` (n,) is true."""
+    names = tuple(name for name, wanted in zip(cells.names, chosen.tolist(), strict=True) if wanted)
+    return ScoredCells(names=names, allowed=cells.allowed[chosen], crops=cells.crops[chosen])
+
+
 def samples(data: Data, part: split.Part, root: Path) -> Iterator[Sample]:
     """The samples of one dataset that its split file puts into `part`."""
     parts = split.load(data.split)

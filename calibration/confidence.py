@@ -1,12 +1,9 @@
 """Confidence that means what it says: one temperature, and the threshold below which a cell is unsure. Both from validation."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.classify import softmax
-from edgecell.domain import LEAST
 
 Logits = NDArray[np.float32]
 
@@ -23,16 +20,6 @@ def temperature(logits: Logits, truth: NDArray[np.int64]) -> float:
         left, right = high - ratio * (high - low), low + ratio * (high - low)
         low, high = (low, right) if cost(left) < cost(right) else (left, high)
     return float(np.exp((low + high) / 2))
-
-
-def foreign_below(slides: Sequence[NDArray[np.float64]], seed: int, draws: int = 2000) -> float:
-    """The mean confidence that a known slide hardly ever falls below: the 1st percentile of the mean of LEAST cells.
-
-    slides: confidences of the validation cells of each known dataset; the least sure of them sets the limit. 0 without any.
-    """
-    rng = np.random.default_rng(seed)
-    means = [slide[rng.integers(0, len(slide), (draws, LEAST))].mean(axis=1) for slide in slides]
-    return float(min((np.percentile(mean, 1) for mean in means), default=0.0))
 
 
 def threshold(confidences: NDArray[np.float64], right: NDArray[np.bool_], largest_error: float) -> float:

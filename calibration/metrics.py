@@ -31,6 +31,8 @@ class Share:
         return {"count": self.count, "n": self.n, "value": self.value, "interval": self.interval}
 
     def __str__(self) -> str:
+        if not self.n:
+            return "none (0/0)"
         low, high = self.interval
         return f"{100 * self.value:.2f} % ({self.count}/{self.n}, 95 % {100 * low:.2f}-{100 * high:.2f})"
 
