@@ -18,7 +18,7 @@ from calibration.recipe import Augment, Recipe
 SLIDES = 240
 CELLS = 120
 FURTHEST = 2.5
-"""Times the recipe's own strength: on the furthest, a third of the cells is called right."""
+"""Times the recipe's own strength: on the furthest, a third of the cells or less is decided."""
 NEIGHBOURS = 24
 """Slides of similar mean confidence that are looked at together: some 2,000 decided cells."""
 

@@ -2,7 +2,7 @@
 
 A network is surest of what it was trained on: the mean confidence of many cells is an estimate of how many of them it gets
 right (average confidence, Guillory et al. 2021, arXiv 2107.03315), and it falls on a foreign stain or microscope long before a
-single cell gives it away. The bundle states the mean below which the labels of decided cells were seen to go wrong on slides made
+single cell gives it away. The bundle states the mean below which labels of decided cells were seen to go wrong on slides made
 strange step by step (`foreign_below`, see calibration/strange.py). While the mean of the latest cells is below it, the slide is
 `foreign`, and every cell of it stays undecided.
 """

@@ -111,7 +111,7 @@ def threshold(now: Seen, before: Seen, old: float, *, complete: bool) -> float:
 
 def foreign_below(confidences: Array, old: float) -> float:
     """The mean confidence under which a slide is called foreign: what LEAST of these cells hardly ever fall below (the 1st
-    percentile), never higher than the old one. confidences: (N,), of held-out cells not taken for "no cell". See edgecell.domain."""
+    percentile), never higher than the old one. confidences: (N,), of held-out cells not taken for "no cell"."""
     if not len(confidences):
         return old
     rng = np.random.default_rng(0)
