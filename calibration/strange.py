@@ -17,7 +17,7 @@ from calibration.recipe import Augment, Recipe
 
 SLIDES = 240
 CELLS = 120
-FURTHEST = 2.5
+FURTHEST = 3.0
 """Times the recipe's own strength: on the furthest, a third of the cells or less is decided."""
 NEIGHBOURS = 24
 """Slides of similar mean confidence that are looked at together: some 2,000 decided cells."""
@@ -64,11 +64,12 @@ def stronger(how: Augment, strength: float, *, lit: bool) -> Augment:
 def foreign_below(seen: Sequence[Seen], largest_error: float) -> float:
     """The mean confidence down to which the decided cells of similar slides, taken together, err at most `largest_error`.
 
-    0 where they do so on every slide: then none looks too strange to be read.
+    Where they do so on all slides it is that of the strangest ones: beyond them nothing is known. 0 for fewer slides than
+    NEIGHBOURS.
     """
     by_confidence = sorted(seen, key=lambda each: -each.mean_confidence)
-    for at in range(len(by_confidence) - NEIGHBOURS + 1):
-        window = by_confidence[at : at + NEIGHBOURS]
+    windows = [by_confidence[at : at + NEIGHBOURS] for at in range(len(by_confidence) - NEIGHBOURS + 1)]
+    for window in windows:
         if sum(each.wrong for each in window) > largest_error * sum(each.decided for each in window):
             return window[NEIGHBOURS // 2].mean_confidence
-    return 0.0
+    return windows[-1][NEIGHBOURS // 2].mean_confidence if windows else 0.0

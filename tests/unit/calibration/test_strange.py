@@ -66,10 +66,12 @@ def test_the_limit_lies_where_slides_alike_begin_to_err() -> None:
     assert foreign_below(looks(confidences, 0.8), 0.01) > 0.9, "one of fifty is too many then"
 
 
-def test_where_no_slide_errs_none_is_foreign() -> None:
-    assert foreign_below(looks(np.linspace(0.5, 1.0, 50).tolist(), 0.0), 0.05) == 0.0
+def test_where_no_slide_errs_what_is_stranger_than_all_of_them_is_foreign() -> None:
+    confidences = np.linspace(0.5, 1.0, 50).tolist()
+    assert foreign_below(looks(confidences, 0.0), 0.05) == confidences[NEIGHBOURS // 2 - 1]
+    assert foreign_below(looks(confidences[: NEIGHBOURS - 1], 0.0), 0.05) == 0.0, "too few say nothing"
 
 
 def test_slides_on_which_nothing_is_decided_do_not_err() -> None:
     seen = [Seen(mean_confidence=0.3, cells=100, decided=0, wrong=0)] * 40
-    assert foreign_below(seen, 0.05) == 0.0
+    assert foreign_below(seen, 0.05) == 0.3
