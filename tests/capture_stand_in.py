@@ -44,9 +44,11 @@ class CaptureStandIn:
             cv2.CAP_PROP_EXPOSURE: 156,
         }
         self.timeouts_ns: list[int] = []
+        self.grabbed = 0
+        self.level_at_release = -1
         self._sizes, self._codes, self._fixed, self._opened = sizes, codes, fixed, opened
         self._waits, self._broken, self._time_ms = list(waits), broken, time_ms
-        self._grabbed = 0
+        self._pending = False
         self._asked_width = 0.0
 
     def isOpened(self) -> bool:  # noqa: N802 OpenCV's name
@@ -76,23 +78,26 @@ class CaptureStandIn:
         return -1.0 if prop in self._fixed else self.props.get(prop, -1.0)
 
     def grab(self) -> bool:
-        self._grabbed += 1
-        return 0 not in self._broken or self._grabbed > 1
+        """As OpenCV: no other frame until the one that waits is retrieved."""
+        self.grabbed += not self._pending
+        self._pending = True
+        return 0 not in self._broken or self.grabbed > 1
 
     def retrieve(self) -> tuple[bool, Image | None]:
-        if self._grabbed - 1 in self._broken:
+        self._pending = False
+        if self.grabbed - 1 in self._broken:
             return False, None
         image = np.full((round(self.props[4]), round(self.props[3]), 3), 200, np.uint8)
-        image[:, self._grabbed * 4 : self._grabbed * 4 + 4] = (0, 0, 255)
+        image[:, self.grabbed * 4 : self.grabbed * 4 + 4] = (0, 0, 255)
         return True, image
 
-    def waitAny(self, streams: Sequence[object], timeout_ns: int, /) -> tuple[bool, Sequence[int]]:  # noqa: N802
-        """As OpenCV: true even where nothing is ready, so that only the list tells."""
+    def waitAny(self, streams: Sequence[object], timeout_ns: int, /) -> tuple[bool, NDArray[np.int32]]:  # noqa: N802
+        """As OpenCV: true even where nothing is ready, so that only the list tells, and that is an array."""
         self.timeouts_ns.append(timeout_ns)
         if not (self._waits.pop(0) if self._waits else always)():
-            return True, []
+            return True, np.array([], np.int32)
         self.grab()
-        return True, [0]
+        return True, np.array([0], np.int32)
 
     def release(self) -> None:
-        self.released = True
+        self.released, self.level_at_release = True, cv2.utils.logging.getLogLevel()

@@ -1,7 +1,8 @@
 """Frames from a camera under Linux: USB video class, microscope cameras and whatever else has a /dev/video node.
 
 OpenCV reads the camera (Video4Linux2). Its CAP_PROP_READ_TIMEOUT_MSEC does nothing there and its read waits ten seconds, but
-waitAny takes a time once the stream runs (modules/videoio/src/cap_v4l.cpp). Tested with a stand-in: no camera was at hand.
+waitAny takes a time once the stream runs (modules/videoio/src/cap_v4l.cpp). Tested with a stand-in, and with the kernel's
+virtual camera (vivid) in an emulated machine; no real camera was at hand, and nothing here was tried on MJPG.
 """
 
 import os
@@ -31,7 +32,16 @@ FULL_AUTO, MANUAL, APERTURE_PRIORITY = 0, 1, 3
 """V4L2_CID_EXPOSURE_AUTO. Cameras of the USB video class have MANUAL and one of the others."""
 OLDEST_NS = 60_000_000_000
 """A driver's time of capture further back than this is not on the monotonic clock."""
+LATE_NS = 250_000_000
+"""A frame that waited in the driver for more than this, and a period, is let go. The driver fills its buffers and stops: after
+a second without a read its next frame is a second old, two if it keeps two buffers (vivid never keeps fewer)."""
+MOST_BUFFERS = 10
+"""MAX_V4L_BUFFERS of OpenCV."""
+AT_ONCE_NS = 1
+"""OpenCV makes a millisecond of it; 0 would wait for ever."""
 GROUP_FIX = "sudo usermod -aG video $USER, then log in again"
+Ready = Sequence[int] | NDArray[np.int32]
+"""Cameras with a frame: a sequence by OpenCV's stubs, an array in truth."""
 Pixels = Annotated[int, Meta(ge=16, le=16384)]
 
 
@@ -39,15 +49,15 @@ class V4l2Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """device: number of a /dev/video node, or a path (`/dev/v4l/by-id/...` stays the same when cameras are swapped).
 
     width, height: pixels; a camera that has no such size is refused. fourcc: MJPG is quick over USB and compressed, YUYV is
-    whole and slow. fps: frames a second that are asked for; the camera may give others. exposure_us: microseconds, None lets
-    the camera choose. gain: in the camera's own unit, None leaves it. white_balance_k: kelvin, None lets the camera choose.
-    buffers: frames that wait in the driver; 1 keeps them fresh.
+    whole and slow. fps: frames a second that are asked for, as a whole number to OpenCV; the camera may give others.
+    exposure_us: microseconds, None lets the camera choose. gain: in the camera's own unit, None leaves it. white_balance_k:
+    kelvin, None lets the camera choose. buffers: frames that wait in the driver; those that have become old are let go.
     """
 
     device: str | int = 0
     width: Pixels = 1280
     height: Pixels = 720
-    fps: Annotated[float, Meta(gt=0, le=1000)] = 30.0
+    fps: Annotated[float, Meta(ge=1, le=1000)] = 30.0
     fourcc: Literal["MJPG", "YUYV"] = "MJPG"
     exposure_us: Annotated[float, Meta(gt=0, le=10_000_000)] | None = None
     gain: float | None = None
@@ -70,11 +80,12 @@ class Capture(Protocol):
 
     def release(self) -> None: ...
 
-    def waitAny(self, streams: Sequence[Any], timeout_ns: int, /) -> tuple[bool, Sequence[int]]: ...  # noqa: N802
+    def waitAny(self, streams: Sequence[Any], timeout_ns: int, /) -> tuple[bool, Ready]: ...  # noqa: N802
 
 
 class V4l2Source:
-    """Live frames, numbered as they are read; the driver's own losses are not numbered, since OpenCV does not tell of them.
+    """Live frames, numbered as they are read. Those that the driver lost are not numbered, since OpenCV does not tell of them,
+    nor those that waited too long. A frame that the driver flags as damaged passes: OpenCV does not tell of that either.
 
     captured_ns is the driver's time of capture where that is on the monotonic clock, else the time of reading. open_capture
     stands for cv2.VideoCapture.
@@ -89,7 +100,7 @@ class V4l2Source:
         self._capture: Capture | None = None
         self._exposure_us: float | None = None
         self._index = 0
-        self._captured_ns = 0
+        self._captured_ns = self._looked_ns = self._fresh_ns = 0
 
     def __enter__(self) -> Self:
         """Raises SourceUnavailable: no such camera, no permission, in use, or it does not take the settings."""
@@ -106,7 +117,8 @@ class V4l2Source:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
         if self._capture is not None:
-            self._capture.release()
+            with _quiet():
+                self._capture.release()
         self._capture = None
 
     @classmethod
@@ -126,7 +138,7 @@ class V4l2Source:
         if capture is None:
             raise SourceUnavailable(f"{self.source_id}: is not open", fix="use it inside a with statement")
         try:
-            _, ready = capture.waitAny([capture], max(1, round(timeout_s * 1e9)))  # 0 would wait for ever
+            ready = self._wait(capture, timeout_s)
             bgr = _bgr(capture, self._options) if ready else None
         except cv2.error as error:
             raise self._gone() from error
@@ -138,8 +150,8 @@ class V4l2Source:
         self._index += 1
         if bgr is None:
             raise FrameCorrupt(f"{self.source_id}: frame {index} is damaged", fix="use a shorter USB cable", index=index)
-        now, told = clock.monotonic_ns(), round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
-        self._captured_ns = max(self._captured_ns, told if now - OLDEST_NS < told <= now else now)
+        self._looked_ns = clock.monotonic_ns()
+        self._captured_ns = max(self._captured_ns, _told_ns(capture, self._looked_ns) or self._looked_ns)
         image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
         image.setflags(write=False)
         return Frame(
@@ -149,6 +161,17 @@ class V4l2Source:
             image=image,
             exposure_us=self._exposure_us,
         )
+
+    def _wait(self, capture: Capture, timeout_s: float) -> bool:
+        """Whether a frame came and is grabbed. Of those that lie ready, the ones that waited too long are let go first."""
+        for _ in range(MOST_BUFFERS):
+            if not _grabbed(capture, AT_ONCE_NS):
+                break
+            now = clock.monotonic_ns()
+            if now - (_told_ns(capture, now) or self._looked_ns) <= self._fresh_ns:
+                return True
+            capture.retrieve()  # until then OpenCV grabs no other
+        return _grabbed(capture, max(AT_ONCE_NS, round(timeout_s * 1e9)))
 
     def _set_up(self, capture: Capture) -> None:
         """Format, size and controls, and one frame to see that they hold. The first grab starts the stream."""
@@ -165,6 +188,9 @@ class V4l2Source:
         self._set_controls(capture)
         if not capture.grab() or not capture.retrieve()[0]:
             raise SourceUnavailable(f"{self._path}: opened, but gives no picture", fix="unplug it and plug it in again")
+        told_fps = capture.get(cv2.CAP_PROP_FPS)
+        self._looked_ns = clock.monotonic_ns()
+        self._fresh_ns = LATE_NS + round(1e9 / (told_fps if told_fps > 0 else wanted.fps))
 
     def _check_format(self, capture: Capture) -> None:
         wanted = self._options
@@ -173,7 +199,7 @@ class V4l2Source:
         code = round(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True).decode("ascii", "replace")
         offered = f"{code} {size[0]}x{size[1]}"
         if offered != asked:
-            fix = f"ask for what it has: v4l2-ctl -d {self._path} --list-formats-ext"
+            fix = f"ask for a size and a fourcc, MJPG or YUYV, that it has: v4l2-ctl -d {self._path} --list-formats-ext"
             raise SourceUnavailable(f"{self._path}: has no {asked}, it offers {offered} instead", fix=fix)
 
     def _set_controls(self, capture: Capture) -> None:
@@ -199,7 +225,7 @@ class V4l2Source:
         found = capture.get(prop)
         if not taken or abs(found - value) > max(1, 0.1 * abs(value)):
             kept = f", it stays at {found * unit:g}" if found >= 0 else ""
-            fix = f"leave it out, or see what it takes: v4l2-ctl -d {self._path} --list-ctrls"
+            fix = f"leave it out, or see what it takes and if it is inactive: v4l2-ctl -d {self._path} --list-ctrls"
             raise SourceUnavailable(f"{self._path}: does not take {named}{kept}", fix=fix)
 
     def _gone(self) -> SourceUnavailable:
@@ -225,6 +251,18 @@ def _check_node(path: Path) -> None:
         raise SourceUnavailable(f"{path}: no such camera", fix=fix)
     if not _may_use(path):
         raise SourceUnavailable(f"{path}: no permission to use the camera", fix=GROUP_FIX)
+
+
+def _grabbed(capture: Capture, timeout_ns: int) -> bool:
+    """Whether a frame came in time. Ready is array([0]) then, for camera number 0: as a truth value that is False."""
+    _, ready = capture.waitAny([capture], timeout_ns)
+    return len(ready) > 0
+
+
+def _told_ns(capture: Capture, now: int) -> int | None:
+    """When the driver captured the frame that was grabbed; None where it goes by another clock than ours."""
+    told = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+    return told if now - OLDEST_NS < told <= now else None
 
 
 def _bgr(capture: Capture, wanted: V4l2Options) -> NDArray[np.uint8] | None:

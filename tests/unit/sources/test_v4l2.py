@@ -7,10 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from capture_stand_in import CaptureStandIn
+from capture_stand_in import CaptureStandIn, always
 
 from edgecell import clock
-from edgecell.errors import FrameCorrupt, FrameTimeout, SourceUnavailable
+from edgecell.errors import FrameCorrupt, FrameTimeout, SettingsError, SourceUnavailable
+from edgecell.messages import Frame
 from edgecell.settings import decode_options, source_from_spec
 from edgecell.sources import v4l2
 from edgecell.sources.v4l2 import V4l2Options, V4l2Source
@@ -33,6 +34,16 @@ def opened(capture: CaptureStandIn, **options: object) -> V4l2Source:
         return capture
 
     return V4l2Source(V4l2Options(**options), make)  # type: ignore[arg-type]
+
+
+def never() -> bool:
+    return False
+
+
+def stripe_of(frame: Frame | None) -> int:
+    """Which picture of the stand-in a frame is, by where the stripe stands; number 1 is taken when it is opened."""
+    assert frame is not None
+    return int((frame.image[0] != 200).any(axis=1).argmax()) // 4
 
 
 def fail() -> bool:
@@ -58,6 +69,11 @@ def test_the_camera_is_asked_for_format_size_rate_and_one_buffer(dev: Path) -> N
         assert (capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)) == (160, 96)
         assert (capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_BUFFERSIZE)) == (15, 1)
     assert capture.released
+
+
+def test_a_rate_that_opencv_would_ask_for_as_none_is_refused() -> None:
+    with pytest.raises(SettingsError, match="fps"):
+        decode_options(V4l2Source, source_from_spec("v4l2:device=0,fps=0.4"))
 
 
 def test_pictures_are_red_green_blue(dev: Path) -> None:
@@ -107,6 +123,7 @@ def test_a_control_that_the_camera_does_not_take(
     with pytest.raises(SourceUnavailable) as caught, opened(capture, **options):
         pass
     assert said in str(caught.value)
+    assert "if it is inactive: v4l2-ctl" in caught.value.fix
     assert "--list-ctrls" in caught.value.fix
     assert capture.released
 
@@ -124,6 +141,7 @@ def test_a_format_that_the_camera_does_not_have(
     capture = CaptureStandIn(codes=codes)
     with pytest.raises(SourceUnavailable, match=said) as caught, opened(capture, **options):
         pass
+    assert "MJPG or YUYV" in caught.value.fix
     assert "--list-formats-ext" in caught.value.fix
     assert capture.released
 
@@ -156,14 +174,45 @@ def test_a_time_of_another_clock_is_replaced_by_ours(dev: Path, told_ms: float) 
 
 
 def test_nothing_in_time_is_a_time_out_and_no_frame(dev: Path) -> None:
-    capture = CaptureStandIn(waits=[lambda: False, lambda: True])
+    capture = CaptureStandIn(waits=[never, never])
     with opened(capture) as source:
         with pytest.raises(FrameTimeout, match=r"no frame within 0\.25 s"):
             source.read(0.25)
         frame = source.read(0)
     assert frame is not None
     assert frame.index == 0
-    assert capture.timeouts_ns == [250_000_000, 1]
+    assert capture.timeouts_ns == [1, 250_000_000, 1]
+
+
+@pytest.mark.parametrize(("fps", "given", "waited_ns"), [(30, 4, [1, 1, 1, 2_000_000_000]), (1, 3, [1, 1])])
+def test_what_waited_longer_than_a_period_is_let_go(dev: Path, fps: float, given: int, waited_ns: list[int]) -> None:
+    ages_s = {2: 1.9, 3: 0.9, 4: 0.01}
+    capture = CaptureStandIn(waits=[always, always, never], time_ms=lambda: clock.monotonic_ns() / 1e6 - age_ms())
+
+    def age_ms() -> float:
+        return ages_s[capture.grabbed] * 1000
+
+    with opened(capture, fps=fps) as source:
+        frame = source.read(2)
+    assert stripe_of(frame) == given
+    assert frame is not None
+    assert frame.index == 0
+    assert capture.timeouts_ns == waited_ns
+
+
+def test_without_the_driver_s_time_a_pause_makes_frames_old(dev: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    capture = CaptureStandIn(waits=[always, always, always, never])
+    now_ns = clock.monotonic_ns()
+    monkeypatch.setattr(clock, "monotonic_ns", lambda: now_ns)
+    with opened(capture) as source:
+        assert stripe_of(source.read(2)) == 2
+        now_ns += 1_000_000_000
+        assert stripe_of(source.read(2)) == 5
+
+
+def test_a_camera_whose_frames_always_seem_old_is_read_all_the_same(dev: Path) -> None:
+    with opened(CaptureStandIn(time_ms=lambda: clock.monotonic_ns() / 1e6 - 2000)) as source:
+        assert stripe_of(source.read(1)) == 2 + v4l2.MOST_BUFFERS
 
 
 def test_a_damaged_picture_takes_its_number(dev: Path) -> None:
@@ -177,10 +226,12 @@ def test_a_damaged_picture_takes_its_number(dev: Path) -> None:
 
 
 def test_unplugged_while_waiting(dev: Path) -> None:
-    with opened(CaptureStandIn(waits=[lambda: False])) as source:
+    capture = CaptureStandIn(waits=[never, never])
+    with opened(capture) as source:
         (dev / "video0").unlink()
         with pytest.raises(SourceUnavailable, match="the camera is gone"):
             source.read(0.1)
+    assert capture.level_at_release == cv2.utils.logging.LOG_LEVEL_SILENT
 
 
 def test_an_error_of_the_driver(dev: Path) -> None:
