@@ -39,7 +39,8 @@ def cli() -> None:
 @click.option("--out", type=OUT, help="Bundle folder to write. Default: edgecell/bundles/NAME, which ships in the wheel.")
 @click.option("--work", type=OUT, default=Path("out/workshop"), show_default=True, help="Folder for windows and checkpoints.")
 @click.option("--weights", type=FILE, help="Bundle these trained weights (a checkpoint of --work) and train nothing.")
-def build(recipe: Path, data: Path, out: Path | None, work: Path, weights: Path | None) -> None:
+@click.option("--models", metavar="BUNDLE", help="Keep the models of this bundle: new preprocessing, threshold, figures, card.")
+def build(recipe: Path, data: Path, out: Path | None, work: Path, weights: Path | None, models: str | None) -> None:
     """Train, export, quantize, evaluate and bundle, as RECIPE says.
 
     \b
@@ -54,6 +55,10 @@ def build(recipe: Path, data: Path, out: Path | None, work: Path, weights: Path 
 
     how, sha256 = recipes.load(recipe)
     chosen = cells.training(how, data, work)
+    folder = out or SHIPPED / how.name
+    if models is not None:
+        click.echo(bundling.rebundle(how, sha256, open_bundle(models), chosen, data, folder).path)
+        return
     if weights is None:
         work.mkdir(parents=True, exist_ok=True)
         watched = {each.dataset: cells.scored(how.preprocess, how.class_names, each, "val", data) for each in how.data}
@@ -61,7 +66,7 @@ def build(recipe: Path, data: Path, out: Path | None, work: Path, weights: Path 
     else:
         model = train.network(how)
         model.load_state_dict(torch.load(weights, weights_only=True))
-    made = bundling.bundle(how, sha256, model, chosen, data, out or SHIPPED / how.name)
+    made = bundling.bundle(how, sha256, model, chosen, data, folder)
     click.echo(made.path)
 
 
@@ -104,7 +109,7 @@ def evaluate(
     manifest = opened.manifest
     chosen = recipes.Data(dataset=dataset, split=file or f"{dataset}.tsv")
     taken = cells.scored(manifest.preprocess, opened.class_names, chosen, part, data)
-    logits = run(opened.path, encoding, taken.crops, manifest.preprocess)[LOGITS]
+    logits = run(opened.path, encoding, taken.seen(manifest.preprocess), manifest.preprocess)[LOGITS]
     found = score(logits, taken.truth, manifest.confidence, opened.class_names)
     if as_json:
         click.echo(

@@ -128,7 +128,7 @@ def row(base: Recipe, table: Ablation, change: Change, seed: int, root: Path, wo
     for data in base.data:
         if data.dataset in table.foreign and data.dataset not in trained:
             parts[data.dataset] = foreign(how, data, table.classes, root)
-    logits = {name: train.infer(model, how, part.crops)[0] for name, part in parts.items()}
+    logits = {name: train.infer(model, how, part.seen(how.preprocess))[0] for name, part in parts.items()}
     confidence = chosen_confidence(logits[home.dataset], parts[home.dataset].truth, how)
     return Row(
         change=change.name,
@@ -179,9 +179,12 @@ def fewer(every: TrainingCells, largest: int) -> TrainingCells:
 def foreign(how: Recipe, data: Data, classes: Sequence[str], root: Path) -> ScoredCells:
     """The cells with one label of `classes`, of all parts but the test part."""
     parts = [cells.scored(how.preprocess, how.class_names, data, part, root) for part in PARTS]
-    names = tuple(name for part in parts for name in part.names)
-    allowed, crops = (np.concatenate([getattr(part, each) for part in parts]) for each in ("allowed", "crops"))
-    both = ScoredCells(names=names, allowed=allowed, crops=crops)
+    both = ScoredCells(
+        names=tuple(name for part in parts for name in part.names),
+        allowed=np.concatenate([part.allowed for part in parts]),
+        crops=np.concatenate([part.crops for part in parts]),
+        slides=tuple(slide for part in parts for slide in part.slides),
+    )
     return cells.keep(both, np.isin(both.truth, [how.class_names.index(name) for name in classes]))
 
 

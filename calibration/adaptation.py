@@ -65,7 +65,7 @@ def pool(bundle: Bundle, dataset: str, classes: Sequence[str], root: Path) -> Po
     if unknown := set(classes) - set(names):
         raise SettingsError(f"no class {min(unknown)}", fix=f"use some of: {', '.join(names)}")
     parts = [scored(spec, names, Data(dataset=dataset, split=f"{dataset}.tsv"), part, root) for part in PARTS]
-    crops, truth = np.concatenate([part.crops for part in parts]), np.concatenate([part.truth for part in parts])
+    crops, truth = np.concatenate([part.seen(spec) for part in parts]), np.concatenate([part.truth for part in parts])
     wanted = [at for at, name in enumerate(names) if name in classes or not classes]
     chosen = np.isin(truth, wanted)
     features = run(bundle.path, "u8s8", crops[chosen], spec)[FEATURES]

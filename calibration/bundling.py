@@ -1,6 +1,7 @@
 """A trained network -> a bundle folder: encodings, threshold, figures, golden cells, card, manifest."""
 
 import logging
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from calibration.datasets import TABLE
 from calibration.evaluate import agreement, run, score
 from calibration.export import FEATURES, INPUT, export
 from calibration.metrics import Figures
-from calibration.quantize import Quantized, quantize
+from calibration.quantize import quantize
 from calibration.recipe import Recipe
 from edgecell import plugins
 from edgecell.bundle import (
@@ -43,9 +44,11 @@ from edgecell.domain import LEAST
 from edgecell.errors import SettingsError
 from edgecell.golden import GOLDEN, write_golden
 from edgecell.preprocess import to_batch
+from edgecell.stain import evened
 
 LOG = logging.getLogger("edgecell.calibration")
 ENCODINGS: tuple[Encoding, ...] = ("u8s8", "s8s8")
+MODELS = ("float.onnx", "fp16.onnx", "u8s8.onnx", "s8s8.onnx")
 
 
 def bundle(recipe: Recipe, recipe_sha256: str, model: nn.Module, cells: TrainingCells, root: Path, folder: Path) -> Bundle:
@@ -58,6 +61,34 @@ def bundle(recipe: Recipe, recipe_sha256: str, model: nn.Module, cells: Training
     export(model, recipe, folder / "float.onnx")
     halve(folder / "float.onnx", folder / "fp16.onnx")
     quantized = quantize(folder / "float.onnx", calibration_batches(recipe, cells), folder)
+    quantization = Quantization(
+        method="static Q/DQ, minimum to maximum, per channel",
+        calibration_cells=quantized.calibration_cells,
+        kept_float=quantized.kept_float,
+    )
+    return finish(recipe, recipe_sha256, quantization, cells, root, folder)
+
+
+def rebundle(recipe: Recipe, recipe_sha256: str, old: Bundle, cells: TrainingCells, root: Path, folder: Path) -> Bundle:
+    """The models of a bundle under another preprocessing, threshold or card; nothing is trained.
+
+    Raises SettingsError where the recipe's classes or input are not those of the models.
+    """
+    manifest = old.manifest
+    if manifest.classes != recipe.classes or manifest.input.shape != (3, recipe.preprocess.size_px, recipe.preprocess.size_px):
+        raise SettingsError(f"{old.path} has other classes or another input size", fix="build the recipe from the start")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    if folder.resolve() != old.path.resolve():
+        for name in MODELS:
+            shutil.copyfile(old.path / name, folder / name)
+    return finish(recipe, recipe_sha256, manifest.quantization, cells, root, folder)
+
+
+def finish(
+    recipe: Recipe, recipe_sha256: str, quantization: Quantization, cells: TrainingCells, root: Path, folder: Path
+) -> Bundle:
+    """Everything but the models, which are in `folder`."""
     confidence = choose(recipe, root, folder)
     tested, metrics = test(recipe, confidence, root, folder)
     write_goldens(recipe, folder)
@@ -65,7 +96,7 @@ def bundle(recipe: Recipe, recipe_sha256: str, model: nn.Module, cells: Training
     datasets = [_dataset(data.dataset) for data in recipe.data]
     (folder / "CARD.md").write_text(card(recipe, tested, confidence, datasets))
     weigh(folder, recipe.acceptance.max_size_mb)
-    return write_manifest(folder, _manifest(recipe, recipe_sha256, confidence, quantized, metrics, datasets))
+    return write_manifest(folder, _manifest(recipe, recipe_sha256, confidence, quantization, metrics, datasets))
 
 
 def weigh(folder: Path, largest_mb: float) -> None:
@@ -93,7 +124,8 @@ def calibration_batches(recipe: Recipe, cells: TrainingCells) -> Iterator[NDArra
 def choose(recipe: Recipe, root: Path, folder: Path) -> Confidence:
     """Temperature and threshold on the validation cells of all datasets with one label, with the INT8 model that will run."""
     parts = [scored(recipe.preprocess, recipe.class_names, data, "val", root) for data in recipe.data]
-    crops, truth = np.concatenate([part.crops for part in parts]), np.concatenate([part.truth for part in parts])
+    crops = np.concatenate([part.seen(recipe.preprocess) for part in parts])
+    truth = np.concatenate([part.truth for part in parts])
     known = truth >= 0
     if not known.any():
         raise SettingsError(f"no validation cell in {root}", fix="check the split files of the recipe against the dataset")
@@ -116,7 +148,8 @@ def look_at_strange(recipe: Recipe, confidence: Confidence, parts: list[ScoredCe
     cells = [keep(part, (part.truth >= 0) & ~np.isin(part.truth, reject)) for part in parts]
     seen = []
     for slide in strange.slides(recipe, [part for part in cells if len(part.names) >= LEAST]):
-        logits = run(folder, "u8s8", slide.crops, recipe.preprocess)[LOGITS]
+        crops = evened(slide.crops, recipe.preprocess)
+        logits = run(folder, "u8s8", crops, recipe.preprocess)[LOGITS]
         probabilities = softmax(logits, confidence.temperature)
         called, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
         decided = (confidences >= confidence.unsure_below) & ~np.isin(called, reject)
@@ -141,7 +174,7 @@ def test(recipe: Recipe, confidence: Confidence, root: Path, folder: Path) -> tu
         if not len(cells.names):
             continue
         int8, floating, simulated = (
-            run(folder, encoding, cells.crops, recipe.preprocess) for encoding in ("u8s8", "float", "s8s8")
+            run(folder, encoding, cells.seen(recipe.preprocess), recipe.preprocess) for encoding in ("u8s8", "float", "s8s8")
         )
         figures = score(int8[LOGITS], cells.truth, confidence, recipe.class_names)
         tested[f"{data.dataset}, test split, INT8"] = figures
@@ -199,7 +232,7 @@ def _manifest(
     recipe: Recipe,
     recipe_sha256: str,
     confidence: Confidence,
-    quantized: Quantized,
+    quantization: Quantization,
     metrics: dict[str, Metric],
     datasets: list[Dataset],
 ) -> Manifest:
@@ -214,11 +247,7 @@ def _manifest(
         preprocess=spec,
         outputs=(OutputSpec(name=LOGITS, shape=(len(recipe.classes),)), OutputSpec(name=FEATURES, shape=(width,))),
         confidence=confidence,
-        quantization=Quantization(
-            method="static Q/DQ, minimum to maximum, per channel",
-            calibration_cells=quantized.calibration_cells,
-            kept_float=quantized.kept_float,
-        ),
+        quantization=quantization,
         files={},
         metrics=metrics,
         provenance=Provenance(

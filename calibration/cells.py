@@ -20,6 +20,7 @@ from edgecell import plugins
 from edgecell.errors import SettingsError
 from edgecell.preprocess import Preprocess, cut
 from edgecell.segmenters.stain import centre_mask
+from edgecell.stain import evened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,15 +50,26 @@ class TrainingCells(Cells):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScoredCells(Cells):
-    """crops: uint8 (n, size_px, size_px, 3), cut as on the device."""
+    """crops: uint8 (n, size_px, size_px, 3), cut as on the device. slides: whose stain and microscope each shares."""
 
     crops: NDArray[np.uint8]
+    slides: tuple[str, ...]
+
+    def seen(self, spec: Preprocess) -> NDArray[np.uint8]:
+        """The crops as the device shows them to the network: each slide's stain evened out by its own red cells."""
+        out, slides = self.crops.copy(), np.array(self.slides)
+        for slide in dict.fromkeys(self.slides):
+            out[slides == slide] = evened(self.crops[slides == slide], spec)
+        return out
 
 
 def keep(cells: ScoredCells, chosen: NDArray[np.bool_]) -> ScoredCells:
     """The cells where `chosen` (n,) is true."""
-    names = tuple(name for name, wanted in zip(cells.names, chosen.tolist(), strict=True) if wanted)
-    return ScoredCells(names=names, allowed=cells.allowed[chosen], crops=cells.crops[chosen])
+    names, slides = (
+        tuple(each for each, wanted in zip(every, chosen.tolist(), strict=True) if wanted)
+        for every in (cells.names, cells.slides)
+    )
+    return ScoredCells(names=names, allowed=cells.allowed[chosen], crops=cells.crops[chosen], slides=slides)
 
 
 def samples(data: Data, part: split.Part, root: Path) -> Iterator[Sample]:
@@ -74,7 +86,8 @@ def scored(spec: Preprocess, classes: Sequence[str], data: Data, part: split.Par
     for number, sample in enumerate(chosen):
         image = sample.image()
         crops[number] = cut(image, sample.centre(image), sample.pixel_um, spec.crop_um, spec.size_px)
-    return ScoredCells(names=_names(data, chosen), allowed=_allowed(classes, chosen), crops=crops)
+    slides = tuple(f"{data.dataset}/{sample.slide}" for sample in chosen)
+    return ScoredCells(names=_names(data, chosen), allowed=_allowed(classes, chosen), crops=crops, slides=slides)
 
 
 def training(recipe: Recipe, root: Path, work: Path) -> TrainingCells:

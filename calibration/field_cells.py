@@ -196,18 +196,20 @@ def evaluate(fields: Sequence[Field], bundle: Bundle, make: Callable[[], Segment
         for source in sorted({field.source for field in fields}):
             mine = [field for field in fields if field.source == source]
             with make() as segmenter:
-                reports = [report(field, index, segmenter, classifier) for index, field in enumerate(mine)]
+                reports = list(reports_of(mine, segmenter, classifier))
             slides[source] = compared(mine, reports, bundle.manifest)
     first, *others = slides.values()
     return {EVERY: sum(others, replace(first, domain=None)), **slides}
 
 
-def report(field: Field, index: int, segmenter: Segmenter, classifier: Classifier) -> FrameReport:
-    """One field as a run would report it. The gate starts anew each time: what it learns would make it refuse again."""
-    frame = frame_of(field, index)
-    detected, _ = pipeline.detect(frame, segmenter, OPEN, GateState(), clock.monotonic_ns)
-    [made], _ = pipeline.classify([detected], {NUCLEATED: classifier}, {}, clock.monotonic_ns)
-    return made
+def reports_of(fields: Sequence[Field], segmenter: Segmenter, classifier: Classifier) -> Iterator[FrameReport]:
+    """The fields of one slide as a run would report them. The gate starts anew each time: what it learns would make it refuse
+    again."""
+    slide = pipeline.SlideState()
+    for index, field in enumerate(fields):
+        detected, _ = pipeline.detect(frame_of(field, index), segmenter, OPEN, GateState(), clock.monotonic_ns)
+        [made], slide = pipeline.classify([detected], {NUCLEATED: classifier}, slide, clock.monotonic_ns)
+        yield made
 
 
 def compared(fields: Sequence[Field], reports: Sequence[FrameReport], manifest: Manifest) -> Slide:

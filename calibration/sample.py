@@ -16,7 +16,8 @@ class Sample:
     name: unique within the dataset, and what the split files list.
     labels: the class names that the annotation allows; one for a plain label, several where it only narrows them down.
     content: the image file, or the image itself as uint8 (H, W, 3) RGB where it was cut from a field.
-    centre_px: (x, y), None for the middle of the image. pixel_um: micrometres per pixel.
+    centre_px: (x, y), None for the middle of the image. pixel_um: micrometres per pixel. slide: within the dataset, what shares
+    one stain and microscope; "" where the dataset is taken for one.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Sample:
     content: bytes | NDArray[np.uint8]
     pixel_um: float
     centre_px: tuple[float, float] | None = None
+    slide: str = ""
 
     def image(self) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) RGB."""

@@ -30,14 +30,22 @@ class Classifier:
         self.manifest = bundle.manifest
         self._names = bundle.class_names
 
-    def classify(self, sightings: Sequence[Sighting]) -> list[Classification]:
+    def crops(self, sightings: Sequence[Sighting]) -> list[Crop | None]:
+        """The window around each cell, in order; None without a scale, since none of the right size can be cut then."""
+        return [self._cut(each) if each.pixel_um else None for each in sightings]
+
+    def classify(self, sightings: Sequence[Sighting], crops: Sequence[Crop | None] | None = None) -> list[Classification]:
         """A classification for each cell, in order, all of them in one batch. Raises InferenceError.
 
-        Without a scale no window of the right size can be cut, so such cells keep their kind as label and are not decided.
+        crops: as `crops` gives them, restained if need be; cut here if they are left out. Cells without a crop keep their kind
+        as label and are not decided.
         """
-        known = [each for each in sightings if each.pixel_um]
-        rows = iter(self.probabilities([self._cut(each) for each in known]))
-        return [self.answer(each.cell.cell_index, next(rows)) if each.pixel_um else _unscaled(each.cell) for each in sightings]
+        windows = self.crops(sightings) if crops is None else crops
+        rows = iter(self.probabilities([window for window in windows if window is not None]))
+        return [
+            _unscaled(each.cell) if window is None else self.answer(each.cell.cell_index, next(rows))
+            for each, window in zip(sightings, windows, strict=True)
+        ]
 
     def probabilities(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Crops uint8 (S, S, 3) of the manifest's size -> (N, K) float32, calibrated, summing to 1. Raises InferenceError.

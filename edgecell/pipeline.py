@@ -5,16 +5,29 @@ depend on which frames shared their batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+import numpy as np
 
 from edgecell.classify import Classifier, Sighting, as_kind
 from edgecell.domain import DomainState, held_back
 from edgecell.gate import GateState, Limits, judge, scale_known, told
 from edgecell.messages import Cell, Classification, Detected, Domain, Frame, FrameReport, Kind, Segmentation, Verdict
+from edgecell.preprocess import Crop, Preprocess
 from edgecell.protocols import Segmenter
+from edgecell.stain import StainState, restained
 
 Now = Callable[[], int]
 """A monotonic clock in nanoseconds, such as edgecell.clock.monotonic_ns."""
-Domains = Mapping[Kind, DomainState]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideState:
+    """What a run has told of its slide so far: how its red cells look, and how sure the answers were, by kind of cell."""
+
+    stain: StainState = field(default_factory=StainState)
+    domains: Mapping[Kind, DomainState] = field(default_factory=dict)
 
 
 def detect(frame: Frame, segmenter: Segmenter, limits: Limits, state: GateState, now: Now) -> tuple[Detected, GateState]:
@@ -44,28 +57,29 @@ def _judged_again(frame: Frame, limits: Limits, state: GateState, pixel_um: floa
 
 
 def classify(
-    detected: Sequence[Detected], classifiers: Mapping[Kind, Classifier], domains: Domains, now: Now
-) -> tuple[list[FrameReport], Domains]:
+    detected: Sequence[Detected], classifiers: Mapping[Kind, Classifier], slide: SlideState, now: Now
+) -> tuple[list[FrameReport], SlideState]:
     """A report for each frame, in order, each classifier called once for all its cells of all frames. Raises InferenceError.
 
-    classifiers: by kind of cell; cells of other kinds keep their kind as label. domains: what the run's earlier cells say of
-    the slide; with these frames it comes back, and where the slide looks foreign no cell is decided. stage_us adds
-    `classify` to accepted frames: the time of the whole batch shared out evenly, so that sums over frames are true.
+    classifiers: by kind of cell; cells of other kinds keep their kind as label. slide: what the run's earlier cells say of
+    it; with these frames it comes back. Its stain is evened out before the network sees a cell, and where it looks
+    foreign no cell is decided. stage_us adds `classify` to accepted frames: the time of the whole batch shared out evenly, so
+    that sums over frames are true.
     """
     start = now()
-    labels = _labels(detected, classifiers)
+    labels, slide = _labels(detected, classifiers, slide)
     seen = []
     for each, answers in zip(detected, labels, strict=True):
-        domains, domain = _hold_back(each, answers, classifiers, domains)
+        slide, domain = _hold_back(each, answers, classifiers, slide)
         seen.append(domain)
     accepted = sum(each.segmentation is not None for each in detected)
     share_us = (now() - start) / 1000 / max(accepted, 1)
-    return [_report(each, labels[at], seen[at], share_us) for at, each in enumerate(detected)], domains
+    return [_report(each, labels[at], seen[at], share_us) for at, each in enumerate(detected)], slide
 
 
 def _hold_back(
-    detected: Detected, labels: dict[int, Classification], classifiers: Mapping[Kind, Classifier], domains: Domains
-) -> tuple[Domains, Domain]:
+    detected: Detected, labels: dict[int, Classification], classifiers: Mapping[Kind, Classifier], slide: SlideState
+) -> tuple[SlideState, Domain]:
     """Undecide one frame's cells, in `labels`, where their slide is foreign to their classifier.
 
     Frame by frame, so that batches do not matter. The domain is that of the kind whose bundle knows the slide least.
@@ -73,15 +87,17 @@ def _hold_back(
     seen = [Domain()]
     for kind, classifier in classifiers.items():
         answers = [labels[sighting.cell.cell_index] for sighting in _sightings(detected) if sighting.cell.kind == kind]
-        state = domains.get(kind, DomainState()).after(answers, classifier.manifest)
-        domains = {**domains, kind: state}
+        state = slide.domains.get(kind, DomainState()).after(answers, classifier.manifest)
+        slide = replace(slide, domains={**slide.domains, kind: state})
         seen.append(state.domain(classifier.manifest))
         labels.update({answer.cell_index: answer for answer in held_back(answers, seen[-1])})
-    return domains, min(seen, key=lambda domain: (domain.state == "known", domain.mean_confidence or 1.0))
+    return slide, min(seen, key=lambda domain: (domain.state == "known", domain.mean_confidence or 1.0))
 
 
-def _labels(detected: Sequence[Detected], classifiers: Mapping[Kind, Classifier]) -> list[dict[int, Classification]]:
-    """For each frame, its classifications by cell index."""
+def _labels(
+    detected: Sequence[Detected], classifiers: Mapping[Kind, Classifier], slide: SlideState
+) -> tuple[list[dict[int, Classification]], SlideState]:
+    """For each frame, its classifications by cell index; and the slide with the stain of these frames."""
     labels: list[dict[int, Classification]] = [{} for _ in detected]
     work: dict[Classifier, list[tuple[int, Sighting]]] = {}
     for at, each in enumerate(detected):
@@ -92,10 +108,26 @@ def _labels(detected: Sequence[Detected], classifiers: Mapping[Kind, Classifier]
             else:
                 labels[at][cell.cell_index] = as_kind(cell)
     for classifier, places in work.items():
-        answers = classifier.classify([sighting for _, sighting in places])
-        for (at, _), answer in zip(places, answers, strict=True):
+        frames, sightings = [at for at, _ in places], [sighting for _, sighting in places]
+        crops, stain = _restained(classifier.crops(sightings), frames, slide.stain, classifier.manifest.preprocess)
+        slide = replace(slide, stain=stain)
+        for at, answer in zip(frames, classifier.classify(sightings, crops), strict=True):
             labels[at][answer.cell_index] = answer
-    return labels
+    return labels, slide
+
+
+def _restained(
+    crops: Sequence[Crop | None], frames: Sequence[int], stain: StainState, spec: Preprocess
+) -> tuple[list[Crop | None], StainState]:
+    """The crops in the stain of the bundle's own slides. frames: whose crop each is; a frame's own crops count for it."""
+    out: list[Crop | None] = []
+    for _, group in groupby(zip(frames, crops, strict=True), key=lambda pair: pair[0]):
+        some = [crop for _, crop in group]
+        known = [crop for crop in some if crop is not None]
+        stain = stain.after(known, spec)
+        again = iter(restained(np.stack(known), stain.gain(spec)) if known else ())
+        out += [None if crop is None else next(again) for crop in some]
+    return out, stain
 
 
 def _sightings(detected: Detected) -> list[Sighting]:

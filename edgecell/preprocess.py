@@ -21,7 +21,10 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     crop_um: side of the square window around the cell's centre. size_px: side of the network's input.
     interpolation: "area" (pixel-area averaging when shrinking, bilinear when enlarging).
     border: what fills the window where it leaves the image.
-    colour: "white" divides by the window's own clear background (see `white_point`), "rgb" leaves the colours alone.
+    colour: "white" divides by the window's own clear background (see `white_point`), "clear" also takes what is brighter than
+    that for as bright, since nothing on a smear is; "rgb" leaves the colours alone.
+    red_density: optical densities (natural logarithm; red, green, blue) of the red cells on the bundle's own slides, towards
+    which those of other slides are scaled (see `edgecell.stain`); None leaves all slides as they are.
     mean, std: per channel, of the 0-1 values.
     """
 
@@ -30,7 +33,8 @@ class Preprocess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     size_px: int
     interpolation: Literal["area"] = "area"
     border: Literal["replicate"] = "replicate"
-    colour: Literal["white", "rgb"] = "white"
+    colour: Literal["white", "clear", "rgb"] = "white"
+    red_density: tuple[float, float, float] | None = None
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -72,6 +76,8 @@ def to_batch(crops: Sequence[Crop] | NDArray[np.uint8], spec: Preprocess) -> NDA
     gain = np.reciprocal(white * std)
     values: NDArray[np.float32] = np.multiply(planes, gain[:, :, None, None], dtype=np.float32)
     values -= (mean / std)[:, None, None]
+    if spec.colour == "clear":
+        np.minimum(values, ((1 - mean) / std)[:, None, None], out=values)
     return values
 
 

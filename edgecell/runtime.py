@@ -168,7 +168,7 @@ class Runtime:
         self._source, self._segmenter, self._publisher = source, segmenter, publisher
         self._observer = observer
         self._classifiers = classifiers
-        self._domains: pipeline.Domains = {}
+        self._slide = pipeline.SlideState()
         self._ledger = Ledger(identity=identity, settings=settings, source_id=source.source_id, classes=classes, models=models)
         self._seen: Mailbox[Look] = Mailbox(CAPACITY)
         self._found: Mailbox[Look] = Mailbox(CAPACITY)
@@ -304,7 +304,7 @@ class Runtime:
         wait_us = (clock.monotonic_ns() - read_ns) / 1e3 - sum(detected.stage_us.values())
         detected = replace(detected, stage_us={"wait": wait_us, **detected.stage_us})
         try:
-            [report], self._domains = pipeline.classify([detected], self._classifiers, self._domains, clock.monotonic_ns)
+            [report], self._slide = pipeline.classify([detected], self._classifiers, self._slide, clock.monotonic_ns)
         except BaseException:
             self._ledger.fail()
             raise

@@ -15,6 +15,7 @@ from edgecell.bundle import CellClass, sha256_of
 from edgecell.errors import FrameCorrupt, SettingsError
 from edgecell.imagefile import SUFFIXES, listed, load_image
 from edgecell.preprocess import Preprocess, cut
+from edgecell.stain import evened
 
 LOG = logging.getLogger("edgecell.adapt")
 FEWEST_CELLS, FEWEST_CLASSES = 10, 2
@@ -34,10 +35,13 @@ class Labelled:
     copies: tuple[Path, ...]
 
     def crops(self, spec: Preprocess, pixel_um: float) -> NDArray[np.uint8]:
-        """uint8 (N, size_px, size_px, 3): the window in the middle of each image, which has pixel_um um per pixel."""
+        """uint8 (N, size_px, size_px, 3): the window in the middle of each image, which has pixel_um um per pixel.
+
+        All are taken for one slide, whose stain is evened out as in a run.
+        """
         centres = ((each.shape[1] / 2, each.shape[0] / 2) for each in self.images)
         cuts = (cut(each, at, pixel_um, spec.crop_um, spec.size_px) for each, at in zip(self.images, centres, strict=True))
-        return np.stack(list(cuts))
+        return evened(np.stack(list(cuts)), spec)
 
 
 def labelled_files(folder: Path, classes: tuple[CellClass, ...]) -> list[tuple[int, Path]]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import click
 import msgspec
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -27,9 +28,9 @@ from edgecell.optics import Scale
 from edgecell.preprocess import Crop, Preprocess, cut
 from edgecell.protocols import Segmenter
 from edgecell.settings import Settings
+from edgecell.stain import evened
 
 LOG = logging.getLogger("edgecell.classify")
-BATCH = 64
 SCALE_IMAGES = 40
 """Images, spread over all, whose red cells are measured where no scale was given."""
 AGREES = 0.25
@@ -63,6 +64,9 @@ def command(paths: tuple[Path, ...], bundle: str, pixel_um: float | None, as_jso
     the images say that it is another one; then it is measured on them. Where nothing tells, and the window of the bundle does
     not fit into an image at its dataset's scale, no label is decided.
 
+    All images are taken for one slide: the red cells around the cells even out its stain, and where the slide looks foreign no
+    label is decided. Classify the images of different slides one slide at a time.
+
     \b
     Examples:
       edgecell classify cell.jpg
@@ -76,11 +80,11 @@ def command(paths: tuple[Path, ...], bundle: str, pixel_um: float | None, as_jso
     with plan.recogniser() as recogniser, Progress(console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task("classifying", total=len(files))
         scale = Scale(pixel_um, "settings") if pixel_um else scale_of(files, recogniser.segmenter, manifest.preprocess.pixel_um)
-        results: list[Result] = []
-        for at in range(0, len(files), BATCH):
-            crops = [_crop(file, scale, manifest.preprocess) for file in files[at : at + BATCH]]
-            results += _answers(crops, recogniser.classifiers["nucleated"])
-            bar.advance(task, len(crops))
+        windows: list[Window | FrameCorrupt] = []
+        for file in files:
+            windows.append(_crop(file, scale, manifest.preprocess))
+            bar.advance(task)
+        results = _answers(windows, recogniser.classifiers["nucleated"])
     if len(files) == 1 and isinstance(results[0], FrameCorrupt):
         raise results[0]
     domain = _tell(files, results, manifest, scale, as_json)
@@ -124,8 +128,9 @@ def _crop(file: Path, scale: Scale, spec: Preprocess) -> Window | FrameCorrupt:
 
 
 def _answers(windows: Sequence[Window | FrameCorrupt], classifier: Classifier) -> list[Result]:
-    """An answer for each window, in order; what could not be read stays what it is."""
-    rows = iter(classifier.probabilities([window.crop for window in windows if isinstance(window, Window)]))
+    """An answer for each window, in order; what could not be read stays what it is. All of them are one slide's."""
+    crops = [window.crop for window in windows if isinstance(window, Window)]
+    rows = iter(classifier.probabilities(evened(np.stack(crops), classifier.manifest.preprocess) if crops else []))
     results: list[Result] = []
     for window in windows:
         if isinstance(window, FrameCorrupt):

@@ -135,20 +135,20 @@ class _State:
     """What earlier images teach of the later ones."""
 
     gate: GateState = field(default_factory=GateState)
-    domains: pipeline.Domains = field(default_factory=dict)
+    slide: pipeline.SlideState = field(default_factory=pipeline.SlideState)
 
 
 def _look(file: Path, image: NDArray[np.uint8], recogniser: Recogniser, state: _State) -> tuple[FrameReport, _State]:
     frame = Frame(source_id="count", index=0, captured_ns=clock.monotonic_ns(), image=image, label=str(file))
     detected, gate = pipeline.detect(frame, recogniser.segmenter, Limits(), state.gate, clock.monotonic_ns)
-    [report], domains = pipeline.classify([detected], recogniser.classifiers, state.domains, clock.monotonic_ns)
+    [report], slide = pipeline.classify([detected], recogniser.classifiers, state.slide, clock.monotonic_ns)
     if not report.verdict.accepted:
         LOG.warning("%s: not counted, the frame is %s", file, report.verdict.reason)
     elif report.pixel_um is None:
         LOG.warning("%s: scale unknown, so nucleated cells stay unsure. Fix: give --pixel-um", file)
     elif report.domain.state == "foreign":
         LOG.warning("%s: the slide looks foreign (mean confidence %.3f), labels held back", file, report.domain.mean_confidence)
-    return report, _State(gate=gate, domains=domains)
+    return report, _State(gate=gate, slide=slide)
 
 
 def _labels(recogniser: Recogniser) -> list[str]:

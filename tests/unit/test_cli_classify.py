@@ -11,10 +11,9 @@ from pictures import PIXEL_UM, encoded, write_fields
 from tiny_bundle import CLASSES, make_tiny_bundle, tiny_crops
 
 from edgecell.bundle import write_manifest
-from edgecell.cli.classify import BATCH
 from edgecell.messages import NOTICE
 
-CELLS = BATCH + 6  # two batches
+CELLS = 70  # more than one batch of the engine's
 SIZE = 32
 
 

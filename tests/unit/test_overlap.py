@@ -266,11 +266,11 @@ def test_the_tally_is_that_of_one_frame_after_the_other(tmp_path: Path, source: 
 
 def one_after_the_other(plan: app.Plan) -> tuple[Tally, list[FrameReport]]:
     total, state, reports = Tally(), GateState(), list[FrameReport]()
-    domains: pipeline.Domains = {}
+    slide = pipeline.SlideState()
     with plan.recogniser() as recogniser, plan.source.make() as source:
         while (frame := source.read(1.0)) is not None:
             detected, state = pipeline.detect(frame, recogniser.segmenter, Limits(), state, clock.monotonic_ns)
-            [report], domains = pipeline.classify([detected], recogniser.classifiers, domains, clock.monotonic_ns)
+            [report], slide = pipeline.classify([detected], recogniser.classifiers, slide, clock.monotonic_ns)
             total = tally.add(tally.capture(total), report, recogniser.classes)
             reports.append(report)
     return total, reports

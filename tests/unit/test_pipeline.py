@@ -16,7 +16,7 @@ from edgecell.classify import Classifier
 from edgecell.engines.onnxrt import OnnxRuntimeEngine
 from edgecell.gate import BLURRED, EMPTY, GateState, Limits
 from edgecell.messages import Cell, Detected, Exclusion, Frame, FrameReport, Kind, Segmentation
-from edgecell.pipeline import Domains, classify, detect
+from edgecell.pipeline import SlideState, classify, detect
 from edgecell.protocols import Probe
 
 Now = Callable[[], int]
@@ -172,7 +172,7 @@ def test_without_a_scale_the_gate_goes_on_with_its_ruler() -> None:
 
 def reports_of(detected: Sequence[Detected], classifiers: Mapping[Kind, Classifier]) -> list[FrameReport]:
     """Of frames that are the first of their run."""
-    return classify(detected, classifiers, {}, clock())[0]
+    return classify(detected, classifiers, SlideState(), clock())[0]
 
 
 def test_batches_do_not_matter_to_a_foreign_slide(classifier: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,11 +180,11 @@ def test_batches_do_not_matter_to_a_foreign_slide(classifier: Counted, monkeypat
     stern = msgspec.structs.replace(classifier.manifest, confidence=limits)
     monkeypatch.setattr(classifier, "manifest", stern)
     detected, by_kind = seen(80, Listed(MIXED)), {"nucleated": classifier}
-    together, _ = classify(detected, by_kind, {}, clock())
+    together, _ = classify(detected, by_kind, SlideState(), clock())
     alone: list[FrameReport] = []
-    domains: Domains = {}
+    slide = SlideState()
     for each in detected:
-        [report], domains = classify([each], by_kind, domains, clock())
+        [report], slide = classify([each], by_kind, slide, clock())
         alone.append(report)
     assert [report.domain for report in together] == [report.domain for report in alone]
     assert labels(together) == labels(alone)

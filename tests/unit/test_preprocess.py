@@ -76,6 +76,15 @@ def test_black_crops_have_a_white_of_one() -> None:
     np.testing.assert_array_equal(white_point(np.zeros((1, SIZE, SIZE, 3), np.uint8)), np.ones((1, 3), np.float32))
 
 
+def test_nothing_is_brighter_than_the_clear_background() -> None:
+    """Sharpened images and noisy ones have pixels that are; below it nothing changes."""
+    crops = smeared(3, levels=40)
+    batch = to_batch(crops, SPEC)
+    top = ((1 - np.array(SPEC.mean, np.float32)) / np.array(SPEC.std, np.float32))[:, None, None]
+    assert (batch > top).any()
+    np.testing.assert_array_equal(to_batch(crops, msgspec.structs.replace(SPEC, colour="clear")), np.minimum(batch, top))
+
+
 @pytest.mark.parametrize("colour", ["white", "rgb"])
 def test_a_batch_is_the_crops_normalised_to_the_bit(colour: str) -> None:
     """As one would write it: whole arrays, channels last, then transposed."""

@@ -28,7 +28,8 @@ def same_cells(recipe: Recipe, count: int = 12) -> ScoredCells:
     allowed = np.zeros((count, 3), bool)
     allowed[:, 0] = True
     allowed[-1] = True
-    return ScoredCells(names=tuple(str(n) for n in range(count)), allowed=allowed, crops=np.stack([crop] * count))
+    names = tuple(str(n) for n in range(count))
+    return ScoredCells(names=names, allowed=allowed, crops=np.stack([crop] * count), slides=("toy/",) * count)
 
 
 def test_all_cells_of_a_slide_change_alike_and_slides_differ(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def scored(recipe: Recipe) -> ScoredCells:
     size = recipe.preprocess.size_px
     crops = np.stack([cut(toy_cell(label, 100 + n), (112, 112), PIXEL_UM, 20.0, size) for n, label in enumerate(labels)])
     allowed = np.array([[name == label for name in LABELS] for label in labels])
-    return ScoredCells(names=tuple(f"toy/{n}" for n in range(12)), allowed=allowed, crops=crops)
+    return ScoredCells(names=tuple(f"toy/{n}" for n in range(12)), allowed=allowed, crops=crops, slides=("toy/",) * 12)
 
 
 # The loss
@@ -188,8 +188,8 @@ def test_accuracy_takes_any_label_that_is_allowed(recipe: Recipe, scored: Scored
     assert (logits.shape, features.shape) == ((12, 3), (12, 32))
     allowed = np.zeros((12, 3), bool)
     allowed[np.arange(12), logits.argmax(axis=1)] = True
-    right = ScoredCells(names=scored.names, allowed=allowed, crops=scored.crops)
-    wrong = ScoredCells(names=scored.names, allowed=~allowed, crops=scored.crops)
+    right = replace(scored, allowed=allowed)
+    wrong = replace(scored, allowed=~allowed)
     assert (train.accuracy(model, recipe, right), train.accuracy(model, recipe, wrong)) == (1.0, 0.0)
 
 

@@ -1,0 +1,98 @@
+"""The slide's own red cells as the measure of its stain.
+
+What one microscope shows as a neutrophil's pink is another's eosinophil. But red cells lie beside every white cell, and they
+are the same everywhere. So their optical density is measured on the slide, and all densities are scaled, channel by channel,
+half of the way (geometrically) to where its red cells would be as dense as those of the slides that the bundle was trained on.
+Half, since the measure is a rough one: of microscopes that a network had not seen, it decided fewer cells wrongly so than with
+the whole way.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell.preprocess import Preprocess, white_point
+
+BESIDE_UM = 6.5
+"""From the window's middle: further out lie the neighbours of the cell, which is a white cell or a platelet."""
+PALEST, DENSEST = 0.07, 0.7
+"""Densities in green light between which red cells lie: fainter is background, denser a nucleus or a pile of cells."""
+DARKEST_RED = 0.4
+"""Density in red light, which red cells let through better than green light: what takes more is a nucleus."""
+LEAST_SHARE = 0.05
+"""Of the pixels around the cell that must be red cells."""
+LEAST_CROPS = 6
+"""Crops that show red cells. Fewer leave the colours as they are."""
+WINDOW = 200
+"""Crops of a run that are looked back on."""
+MOST_CROPS = 1000
+"""Crops of a whole slide that are measured, spread over all of them: more tell nothing new and fill the memory."""
+GAINS = (0.4, 2.5)
+"""Bounds of the whole way: beyond them only the noise of a channel in which red cells do not show would grow."""
+
+Gain = NDArray[np.float32]
+
+
+def red_densities(crops: NDArray[np.uint8], spec: Preprocess) -> NDArray[np.float64]:
+    """Median density (M, 3) of the red cells around each cell, of crops uint8 (N, S, S, 3); crops without any are left out."""
+    if not len(crops):
+        return np.zeros((0, 3))
+    across = (np.arange(spec.size_px) - (spec.size_px - 1) / 2) * spec.crop_um / spec.size_px
+    beside = np.hypot(across[:, None], across) > BESIDE_UM
+    ratio = np.asarray(crops)[:, beside] / white_point(crops)[:, None, :]
+    density = -np.log(np.clip(ratio, 1 / 255, 1))
+    red, green = density[:, :, 0], density[:, :, 1]
+    chosen = (green > PALEST) & (green < DENSEST) & (red < green) & (red < DARKEST_RED)
+    enough = chosen.mean(axis=1) >= LEAST_SHARE
+    medians = [np.median(one[mask], axis=0) for one, mask in zip(density[enough], chosen[enough], strict=True)]
+    return np.array(medians, np.float64).reshape(-1, 3)
+
+
+def gain_of(densities: NDArray[np.float64], spec: Preprocess) -> Gain | None:
+    """What to multiply densities by, float32 (3,); None where the bundle asks for nothing or too few crops show red cells."""
+    if spec.red_density is None or len(densities) < LEAST_CROPS:
+        return None
+    own = np.maximum(np.median(densities, axis=0), 1e-3)
+    return np.sqrt(np.clip(np.array(spec.red_density) / own, *GAINS)).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StainState:
+    """Red-cell densities of the latest crops of a run, newest last."""
+
+    densities: tuple[tuple[float, ...], ...] = ()
+
+    def after(self, crops: Sequence[NDArray[np.uint8]], spec: Preprocess) -> "StainState":
+        """With some more crops. A bundle that does not ask for red cells needs none measured."""
+        if spec.red_density is None or not len(crops):
+            return self
+        found = red_densities(np.stack(crops), spec)
+        return StainState(densities=(*self.densities, *(tuple(row) for row in found.tolist()))[-WINDOW:])
+
+    def gain(self, spec: Preprocess) -> Gain | None:
+        """What the crops so far say."""
+        return gain_of(np.array(self.densities).reshape(-1, 3), spec)
+
+
+def restained(crops: NDArray[np.uint8], gain: Gain | None) -> NDArray[np.uint8]:
+    """Crops uint8 (N, S, S, 3) with their densities below their own white multiplied by gain (3,)."""
+    if gain is None or not len(crops):
+        return crops
+    levels = np.arange(256, dtype=np.float32)[:, None]
+    out = np.empty_like(crops)
+    for number, white in enumerate(white_point(crops)):
+        table = np.where(levels < white, white * (levels / white) ** gain, levels)
+        values = np.rint(table).astype(np.uint8)
+        for channel in range(3):
+            out[number, :, :, channel] = values[:, channel].take(crops[number, :, :, channel])
+    return out
+
+
+def evened(crops: NDArray[np.uint8], spec: Preprocess) -> NDArray[np.uint8]:
+    """All crops of one slide, uint8 (N, S, S, 3), as the bundle wants them."""
+    if spec.red_density is None:
+        return crops
+    some = crops[:: len(crops) // MOST_CROPS + 1]
+    return restained(crops, gain_of(red_densities(some, spec), spec))
