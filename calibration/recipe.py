@@ -84,7 +84,7 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """
 
     error_of_decided: float = 0.005
-    error_on_strange: float = 0.05
+    error_on_strange: float = 0.03
     calibration_cells: int = 512
     max_size_mb: float = 6.0
 
