@@ -10,6 +10,7 @@ the whole way.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,10 +68,12 @@ class StainState:
     densities: tuple[tuple[float, ...], ...] = ()
 
     def after(self, crops: Sequence[NDArray[np.uint8]], spec: Preprocess) -> "StainState":
-        """With some more crops. A bundle that does not ask for red cells needs none measured."""
+        """With the crops of one more frame; only the first of them once WINDOW is full, since a slide keeps its stain. A bundle
+        that does not ask for red cells needs none measured."""
         if spec.red_density is None or not len(crops):
             return self
-        found = red_densities(np.stack(crops), spec)
+        some = crops if len(self.densities) < WINDOW else crops[:1]
+        found = red_densities(np.stack(some), spec)
         return StainState(densities=(*self.densities, *(tuple(row) for row in found.tolist()))[-WINDOW:])
 
     def gain(self, spec: Preprocess) -> Gain | None:
@@ -86,9 +89,7 @@ def restained(crops: NDArray[np.uint8], gain: Gain | None) -> NDArray[np.uint8]:
     out = np.empty_like(crops)
     for number, white in enumerate(white_point(crops)):
         table = np.where(levels < white, white * (levels / white) ** gain, levels)
-        values = np.rint(table).astype(np.uint8)
-        for channel in range(3):
-            out[number, :, :, channel] = values[:, channel].take(crops[number, :, :, channel])
+        cv2.LUT(crops[number], np.rint(table).astype(np.uint8)[None], out[number])
     return out
 
 
