@@ -18,6 +18,9 @@ from edgecell.gate import BLURRED, EMPTY, GateState, Limits
 from edgecell.messages import Cell, Detected, Exclusion, Frame, FrameReport, Kind, Segmentation
 from edgecell.pipeline import SlideState, classify, detect
 from edgecell.protocols import Probe
+from edgecell.segmenters.stain import StainSegmenter
+from edgecell.sources.phantom import PhantomSource
+from edgecell.sources.phantom.options import Options
 
 Now = Callable[[], int]
 
@@ -195,6 +198,34 @@ def test_batches_do_not_matter_to_a_foreign_slide(classifier: Counted, monkeypat
     decided = [[each.decided for each in report.classifications] for report in together]
     assert decided[first - 1] == [True, True, True]
     assert decided[first] == [True, False, False], "a red cell has no bundle that it could be foreign to"
+
+
+def test_a_slides_stain_is_evened_out_frame_by_frame_whatever_the_batches(
+    classifier: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On fields with red cells around the white ones; far from the bundle's own red cells, so that it shows."""
+    spec = msgspec.structs.replace(classifier.manifest.preprocess, red_density=(0.6, 0.9, 0.6))
+    monkeypatch.setattr(classifier, "manifest", msgspec.structs.replace(classifier.manifest, preprocess=spec))
+    fields = Options(seed=5, width=1280, height=720, frames=8)
+    detected: list[Detected] = []
+    with PhantomSource(fields) as source, StainSegmenter() as segmenter:
+        while (field := source.read(1.0)) is not None:
+            detected.append(detect(field, segmenter, Limits(), GateState(), clock())[0])
+    by_kind = {"nucleated": classifier}
+    together, at_once = classify(detected, by_kind, SlideState(), clock())
+    slide = SlideState()
+    alone: list[FrameReport] = []
+    for each in detected:
+        [report], slide = classify([each], by_kind, slide, clock())
+        alone.append(report)
+    assert slide.stain == at_once.stain
+    gain = slide.stain.gain(spec)
+    assert gain is not None
+    assert (gain > 1.1).all()
+    answers = [
+        [[(each.label, each.confidence) for each in report.classifications] for report in way] for way in (together, alone)
+    ]
+    assert answers[0] == answers[1]
 
 
 def test_every_cell_that_counts_has_one_label_in_order(classifier: Counted) -> None:
