@@ -41,7 +41,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Ablation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole table. train, foreign: names of the recipe's datasets. classes: of the foreign ones, those scored.
 
-    cells_per_class: of each dataset and class, at most. start: fields of the recipe that every row sets before its own.
+    cells_per_class: of each dataset and class, at most.
     """
 
     recipe: str
@@ -52,7 +52,6 @@ class Ablation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     foreign: tuple[str, ...]
     classes: tuple[str, ...]
     changes: tuple[Change, ...]
-    start: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +95,7 @@ def load(path: Path) -> tuple[Ablation, Recipe]:
 def changed(base: Recipe, table: Ablation, change: Change, seed: int) -> Recipe:
     """The recipe of one row. Raises SettingsError that names a field or dataset that the recipe has not."""
     plain = msgspec.to_builtins(base)
-    for dotted, value in {**table.start, **change.set, "training.epochs": table.epochs, "training.seed": seed}.items():
+    for dotted, value in {**change.set, "training.epochs": table.epochs, "training.seed": seed}.items():
         *path, last = dotted.split(".")
         place = plain
         for key in path:
