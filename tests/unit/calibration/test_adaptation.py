@@ -10,7 +10,7 @@ from tiny_bundle import make_tiny_bundle, tiny_crops
 from toy_cells import pbc_files, write_folder, write_split
 
 from calibration import adaptation, split
-from calibration.__main__ import adapt_curve
+from calibration.commands.adapt_curve import command as adapt_curve
 from calibration.evaluate import run
 from edgecell.bundle import Bundle
 from edgecell.errors import SettingsError

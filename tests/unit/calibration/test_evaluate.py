@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from tiny_bundle import make_tiny_bundle, tiny_crops
 from toy_cells import pbc_files, write_folder, write_split
 
-from calibration.__main__ import cli
 from calibration.card import SPLIT_NOTE
+from calibration.commands import cli
 from calibration.evaluate import BATCH, agreement, run, score
 from edgecell.bundle import LOGITS, Bundle, Confidence, Encoding
 

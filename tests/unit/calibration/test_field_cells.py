@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tiny_bundle import make_tiny_bundle, tiny_manifest
 
 from calibration import field_cells
-from calibration.__main__ import cli
+from calibration.commands import cli
 from calibration.field_cells import Cells, Decisions, compared
 from calibration.fields import KINDS, Boxes, Field
 from edgecell.bundle import Bundle, CellClass, write_manifest

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from calibration import fields
-from calibration.__main__ import cli
+from calibration.commands import cli
 from edgecell.errors import SettingsError
 from edgecell.messages import RED_BLOOD_CELL, Frame, Segmentation
 from edgecell.segmenters.stain import StainSegmenter

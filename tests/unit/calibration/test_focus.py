@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from calibration.__main__ import cli
+from calibration.commands import cli
 from calibration.fields import Field
 from calibration.focus import BLURS, SHARP, blurred, run, scales
 from edgecell.segmenters.stain import StainSegmenter
