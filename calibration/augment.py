@@ -22,6 +22,9 @@ absorption bands (650, 520 and 415 nm). They need not be exact: they only say wh
 TYPICAL_DENSITY = 0.5
 """Natural logarithm: between pale cytoplasm and nucleus. Bent densities stay as they are here."""
 
+COARSEST_UM = 0.5
+"""A pixel of the worst camera and objective: two to a platelet's radius, below which no one counts cells."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Base:
@@ -116,7 +119,7 @@ def _optics(rng: np.random.Generator, image: Image, spec: Preprocess, how: Augme
     if sigma > 0.3:
         image = cv2.GaussianBlur(image, (0, 0), sigma).astype(np.uint8, copy=False)
     if rng.random() < how.coarse:
-        small = round(spec.size_px * rng.uniform(0.5, 1.0))
+        small = round(spec.size_px * rng.uniform(min(1.0, pixel_um / COARSEST_UM), 1.0))
         shrunk = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
         image = cv2.resize(shrunk, image.shape[:2], interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
     if rng.random() < how.sharpen:

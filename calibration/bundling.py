@@ -15,7 +15,7 @@ from torch import nn
 
 from calibration import features, golden_cells, strange
 from calibration.card import card
-from calibration.cells import ScoredCells, TrainingCells, keep, scored
+from calibration.cells import ScoredCells, TrainingCells, keep, plain_crops, scored
 from calibration.confidence import temperature, threshold
 from calibration.datasets import TABLE
 from calibration.evaluate import agreement, run, score
@@ -118,7 +118,7 @@ def calibration_batches(recipe: Recipe, cells: TrainingCells) -> Iterator[NDArra
     count = min(recipe.acceptance.calibration_cells, len(cells.names))
     chosen = rng.choice(len(cells.names), count, replace=False)
     for at in range(0, count, 64):
-        yield to_batch(features.training_crops(cells, chosen[at : at + 64], recipe.preprocess), recipe.preprocess)
+        yield to_batch(plain_crops(cells.windows[chosen[at : at + 64]], recipe.preprocess), recipe.preprocess)
 
 
 def choose(recipe: Recipe, root: Path, folder: Path) -> Confidence:

@@ -20,7 +20,7 @@ from edgecell import plugins
 from edgecell.errors import SettingsError
 from edgecell.preprocess import Preprocess, cut
 from edgecell.segmenters.stain import centre_mask
-from edgecell.stain import evened
+from edgecell.stain import MOST_CROPS, evened, gain_of, red_densities, restained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,6 +98,8 @@ def training(recipe: Recipe, root: Path, work: Path) -> TrainingCells:
         raise SettingsError(f"no training cell in {root}", fix="check the split files of the recipe against the dataset")
     names = tuple(name for data, some in kept for name in _names(data, some))
     windows, masks = _windows(chosen, work / f"windows-{_key(chosen)}")
+    slides = [f"{data.dataset}/{sample.slide}" for data, some in kept for sample in some]
+    windows = _evened_windows(windows, slides, recipe.preprocess)
     repeats = np.repeat([data.repeat for data in recipe.data], [len(some) for _, some in kept])
     allowed = _allowed(recipe.class_names, chosen)
     return TrainingCells(names=names, allowed=allowed, windows=windows, masks=masks, repeats=repeats)
@@ -131,6 +133,26 @@ def _windows(chosen: Sequence[Sample], stem: Path) -> tuple[NDArray[np.uint8], N
         np.save(paths[0], np.stack([window for window, _ in pairs]))
         np.save(paths[1], np.stack([mask for _, mask in pairs]))
     return np.load(paths[0], mmap_mode="r"), np.load(paths[1], mmap_mode="r")
+
+
+def plain_crops(windows: NDArray[np.uint8], spec: Preprocess) -> NDArray[np.uint8]:
+    """What the device would cut out of windows uint8 (n, BASE_PX, BASE_PX, 3): uint8 (n, size_px, size_px, 3)."""
+    middle = BASE_PX / 2
+    return np.stack([cut(window, (middle, middle), BASE_UM / BASE_PX, spec.crop_um, spec.size_px) for window in windows])
+
+
+def _evened_windows(windows: NDArray[np.uint8], slides: Sequence[str], spec: Preprocess) -> NDArray[np.uint8]:
+    """The windows with each slide's stain evened out by its own red cells, as the device does with its crops."""
+    if spec.red_density is None:
+        return windows
+    out, by_slide = np.empty_like(windows), np.array(slides)
+    for slide in dict.fromkeys(slides):
+        own = np.flatnonzero(by_slide == slide)
+        some = plain_crops(windows[own[:: len(own) // MOST_CROPS + 1]], spec)
+        gain = gain_of(red_densities(some, spec), spec)
+        for at in own:
+            out[at] = restained(windows[at : at + 1], gain)[0]
+    return out
 
 
 def _window(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

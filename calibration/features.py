@@ -3,23 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from calibration.augment import BASE_PX, BASE_UM
-from calibration.cells import TrainingCells
+from calibration.cells import TrainingCells, plain_crops
 from calibration.evaluate import run
 from calibration.export import FEATURES
-from edgecell.preprocess import Preprocess, cut
+from edgecell.preprocess import Preprocess
 
 FILE = "features.npz"
 MOST = 600  # cells of a class: a mean of 96 features needs no more
-
-
-def training_crops(cells: TrainingCells, chosen: NDArray[np.int64], spec: Preprocess) -> NDArray[np.uint8]:
-    """Plain crops of some training cells, uint8 (n, size_px, size_px, 3): what the device would see of them."""
-    middle = cells.windows.shape[1] / 2
-    windows = (cells.windows[number] for number in chosen)
-    return np.stack([cut(window, (middle, middle), BASE_UM / BASE_PX, spec.crop_um, spec.size_px) for window in windows])
 
 
 def write(cells: TrainingCells, spec: Preprocess, folder: Path, seed: int) -> None:
@@ -27,7 +18,7 @@ def write(cells: TrainingCells, spec: Preprocess, folder: Path, seed: int) -> No
     rng = np.random.default_rng(seed)
     classes = range(cells.allowed.shape[1])
     chosen = [rng.permutation(np.flatnonzero(cells.truth == number))[:MOST] for number in classes]
-    seen = [run(folder, "u8s8", training_crops(cells, some, spec), spec)[FEATURES].astype(np.float64) for some in chosen]
+    seen = [run(folder, "u8s8", plain_crops(cells.windows[some], spec), spec)[FEATURES].astype(np.float64) for some in chosen]
     means = np.stack([some.mean(axis=0) for some in seen])
     apart = np.concatenate([some - mean for some, mean in zip(seen, means, strict=True)])
     np.savez_compressed(

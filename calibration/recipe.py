@@ -23,6 +23,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Which network of calibration.models, and its size.
 
     mixstyle: probability that a batch's cells exchange the means and deviations of their early features in training.
+    stem: how often the sides are halved before the first block.
     """
 
     part: str
@@ -30,6 +31,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     blocks: tuple[int, ...]
     dropout: float = 0.2
     mixstyle: float = 0.0
+    stem: Annotated[int, msgspec.Meta(ge=1, le=3)] = 1
 
 
 class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +44,7 @@ class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     of each colour channel's own. dyes: of the log of each dye's. tone: of the log of the exponent that bends the densities,
     pale against dark.
     light: probability of another lamp and white balance. grey: probability of losing the colour.
-    blur_um: largest Gaussian sigma. coarse: probability of resolution lost, to half at worst. sharpen, noise, jpeg:
+    blur_um: largest Gaussian sigma. coarse: probability of resolution lost, to 0.5 um a pixel at worst. sharpen, noise, jpeg:
     probabilities.
     """
 

@@ -64,7 +64,7 @@ def network(recipe: Recipe) -> nn.Module:
     """The recipe's network with fresh weights."""
     part = plugins.load("network", TABLE, recipe.network.part)
     spec = recipe.network
-    module: nn.Module = part(len(recipe.classes), spec.widths, spec.blocks, spec.dropout, spec.mixstyle)
+    module: nn.Module = part(len(recipe.classes), spec.widths, spec.blocks, spec.dropout, spec.mixstyle, spec.stem)
     return module.to(memory_format=torch.channels_last)
 
 

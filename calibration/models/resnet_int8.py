@@ -55,8 +55,18 @@ class MixStyle(nn.Module):
         return (x - mean) / deviation * new_deviation + new_mean
 
 
+def _stem(width: int, steps: int) -> list[nn.Module]:
+    """Convolutions that halve the sides `steps` times; each but the last has half the width: detail is cheap while thin."""
+    narrow = [width // 2] * (steps - 1)
+    pairs = zip([3, *narrow], [*narrow, width], strict=True)
+    return [layer for inputs, outputs in pairs for layer in (conv(inputs, outputs, 3, 2), nn.ReLU())]
+
+
 class ResNetInt8(nn.Module):
-    """float32 (N, 3, S, S) -> logits (N, classes), features (N, widths[-1]). blocks: how many at each width."""
+    """float32 (N, 3, S, S) -> logits (N, classes), features (N, widths[-1]). blocks: how many at each width.
+
+    stem: how often the sides are halved before the first block.
+    """
 
     def __init__(
         self,
@@ -65,17 +75,18 @@ class ResNetInt8(nn.Module):
         blocks: Sequence[int] = (1, 2, 3),
         dropout: float = 0.2,
         mixstyle: float = 0.0,
+        stem: int = 1,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [conv(3, widths[0], 3, 2), nn.ReLU()]
-        inputs = widths[0]
+        layers = _stem(widths[0], stem)
+        begin, inputs = len(layers), widths[0]
         for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
             for block in range(count):
                 layers.append(Block(inputs, width, 2 if stage > 0 and block == 0 else 1))
                 inputs = width
         if mixstyle:
-            layers.insert(2 + blocks[0], MixStyle(mixstyle))
-            layers.insert(2, MixStyle(mixstyle))
+            layers.insert(begin + blocks[0], MixStyle(mixstyle))
+            layers.insert(begin, MixStyle(mixstyle))
         self.body = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.drop = nn.Dropout(dropout)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from toy_cells import PIXEL_UM, RADII_UM, encoded, pbc_files, toy_recipe, write_folder, write_split
@@ -106,3 +107,32 @@ def test_a_dataset_without_training_cells_is_an_error(recipe: Recipe, tmp_path: 
     write_folder({"neutrophil/NOT_LISTED.jpg": next(iter(pbc_files(1).values()))}, tmp_path / "pbc")
     with pytest.raises(SettingsError, match="no training cell"):
         cells.training(recipe, tmp_path, tmp_path / "work")
+
+
+def smear(red: float) -> bytes:
+    """A cell among four red cells whose densities are `red` times (0.20, 0.30, 0.18), as a PNG."""
+    density = np.zeros((224, 224, 3))
+    y, x = np.mgrid[:224, :224] - 111.5
+    for across, down in ((-75, -75), (-75, 75), (75, -75), (75, 75)):
+        density[np.hypot(x - across, y - down) < 34] = np.array((0.20, 0.30, 0.18)) * red
+    density[np.hypot(x, y) < 38] = (1.3, 2.2, 0.4)
+    noise = np.random.default_rng(0).normal(0, 1, density.shape)
+    return encoded(np.clip(np.array((250, 230, 210)) * np.exp(-density) + noise, 0, 255).astype(np.uint8), ".png")
+
+
+@pytest.mark.parametrize("red", [1.0, 0.5])
+def test_a_slide_with_pale_red_cells_is_trained_on_as_the_device_will_show_it(
+    red: float, recipe: Recipe, tmp_path: Path
+) -> None:
+    files = {f"neutrophil/N_{number}.png": smear(red) for number in range(8)}
+    write_folder(files, tmp_path / "pbc")
+    split.save(dict.fromkeys(files, "train"), tmp_path / "all.tsv")
+    spec = msgspec.structs.replace(recipe.preprocess, red_density=(0.20, 0.30, 0.18))
+    how = msgspec.structs.replace(recipe, preprocess=spec, data=(Data(dataset="pbc", split=str(tmp_path / "all.tsv")),))
+    trained = cells.training(how, tmp_path, tmp_path / "work")
+    shown = cells.scored(spec, how.class_names, how.data[0], "train", tmp_path).seen(spec)
+    plain = cells.plain_crops(trained.windows, spec)
+    assert np.abs(plain.astype(int) - shown).mean() < 2.0
+    asked_for_nothing = cells.training(msgspec.structs.replace(how, preprocess=recipe.preprocess), tmp_path, tmp_path / "work")
+    moved = np.abs(trained.windows.astype(int) - asked_for_nothing.windows).mean()
+    assert moved < 1.0 if red == 1.0 else moved > 3.0

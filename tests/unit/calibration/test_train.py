@@ -231,3 +231,9 @@ def test_a_network_with_mixstyle_is_the_same_network_to_whoever_runs_it() -> Non
     torch.manual_seed(0)
     mixing = ResNetInt8(3, (16, 32), (1, 1), 0.0, 0.5).eval()
     assert torch.equal(plain(x)[0], mixing(x)[0])
+
+
+def test_a_longer_stem_halves_the_sides_once_more() -> None:
+    short, long = (ResNetInt8(3, (32, 48), (1, 1), 0.0, stem=stem) for stem in (1, 2))
+    assert [tuple(module.body(torch.zeros(1, 3, 64, 64)).shape[1:]) for module in (short, long)] == [(48, 16, 16), (48, 8, 8)]
+    assert long.body[0][0].out_channels == 16, "the first convolution works on the most pixels, so it is the thinnest"
