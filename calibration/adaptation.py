@@ -59,12 +59,12 @@ class Point:
 HEAD = f"{'cells':>5}" + "".join(f"{f'{name}, %':>28}" for name in MEASURES)
 
 
-def pool(bundle: Bundle, dataset: str, classes: Sequence[str], root: Path) -> Pool:
+def pool(bundle: Bundle, data: Data, classes: Sequence[str], root: Path) -> Pool:
     """Features by the bundle's own INT8 model. classes: those to use, all that the dataset has if none are named."""
     spec, names = bundle.manifest.preprocess, bundle.class_names
     if unknown := set(classes) - set(names):
         raise SettingsError(f"no class {min(unknown)}", fix=f"use some of: {', '.join(names)}")
-    parts = [scored(spec, names, Data(dataset=dataset, split=f"{dataset}.tsv"), part, root) for part in PARTS]
+    parts = [scored(spec, names, data, part, root) for part in PARTS]
     crops, truth = np.concatenate([part.seen(spec) for part in parts]), np.concatenate([part.truth for part in parts])
     wanted = [at for at, name in enumerate(names) if name in classes or not classes]
     chosen = np.isin(truth, wanted)

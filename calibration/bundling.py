@@ -17,13 +17,12 @@ from calibration import features, golden_cells, strange
 from calibration.card import card
 from calibration.cells import ScoredCells, TrainingCells, keep, plain_crops, scored
 from calibration.confidence import temperature, threshold
-from calibration.datasets import TABLE
+from calibration.datasets import adapter
 from calibration.evaluate import agreement, run, score
 from calibration.export import FEATURES, INPUT, export
 from calibration.metrics import Figures
 from calibration.quantize import quantize
-from calibration.recipe import Recipe
-from edgecell import plugins
+from calibration.recipe import Data, Recipe
 from edgecell.bundle import (
     LOGITS,
     MANIFEST,
@@ -93,7 +92,7 @@ def finish(
     tested, metrics = test(recipe, confidence, root, folder)
     write_goldens(recipe, folder)
     features.write(cells, recipe.preprocess, folder, recipe.training.seed)
-    datasets = [_dataset(data.dataset) for data in recipe.data]
+    datasets = [_dataset(data) for data in recipe.data]
     (folder / "CARD.md").write_text(card(recipe, tested, confidence, datasets))
     weigh(folder, recipe.acceptance.max_size_mb)
     return write_manifest(folder, _manifest(recipe, recipe_sha256, confidence, quantization, metrics, datasets))
@@ -211,9 +210,15 @@ def write_goldens(recipe: Recipe, folder: Path) -> None:
     LOG.info("%d golden cells", kept)
 
 
-def _dataset(name: str) -> Dataset:
-    adapter = plugins.load("dataset", TABLE, name)
-    return Dataset(name=name, licence=adapter.licence, source=adapter.citation)
+def _dataset(data: Data) -> Dataset:
+    facts = adapter(data.dataset).facts
+    return Dataset(
+        name=data.dataset,
+        licence=facts.licence,
+        source=facts.citation,
+        pixel_um=data.pixel_um or facts.pixel_um,
+        pixel_um_source="assumed by the recipe" if data.pixel_um else facts.pixel_um_source,
+    )
 
 
 def commit() -> str:

@@ -4,7 +4,7 @@ import hashlib
 import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from calibration import split
 from calibration.augment import BASE_PX, BASE_UM, base_window
-from calibration.datasets import TABLE
+from calibration.datasets import adapter
 from calibration.recipe import Data, Recipe
 from calibration.sample import Sample
-from edgecell import plugins
 from edgecell.errors import SettingsError
 from edgecell.preprocess import Preprocess, cut
 from edgecell.segmenters.stain import centre_mask
@@ -72,27 +71,41 @@ def keep(cells: ScoredCells, chosen: NDArray[np.bool_]) -> ScoredCells:
     return ScoredCells(names=names, allowed=cells.allowed[chosen], crops=cells.crops[chosen], slides=slides)
 
 
-def samples(data: Data, part: split.Part, root: Path) -> Iterator[Sample]:
-    """The samples of one dataset that its split file puts into `part`."""
-    parts = split.load(data.split)
-    adapter = plugins.load("dataset", TABLE, data.dataset)()
-    return (sample for sample in adapter.read(root) if split.part_of(sample, parts) == part)
+def samples(data: Data, part: split.Part, root: Path, classes: Sequence[str]) -> Iterator[Sample]:
+    """The samples of one dataset that its split file puts into `part`, labelled with `classes`; others are passed over.
+
+    Raises SettingsError where the recipe's table of classes names one that there is not.
+    """
+    source, parts = adapter(data.dataset), split.load(data.split)
+    check_classes(data, source.facts.names, classes)
+    for sample in source.read(root):
+        labels = data.labels(sample.labels, classes) if split.part_of(sample, parts) == part else None
+        if labels is not None:
+            yield replace(sample, labels=labels, pixel_um=data.pixel_um or sample.pixel_um)
+
+
+def check_classes(data: Data, known: Sequence[str], classes: Sequence[str]) -> None:
+    """Raises SettingsError that names what in the recipe's table is no class of the dataset, or none of the recipe."""
+    table = data.classes or {}
+    for name, names, whose in ((table.keys(), known, f"dataset {data.dataset}"), (table.values(), classes, "recipe")):
+        if unknown := sorted(set(name) - set(names)):
+            raise SettingsError(f"data.classes: the {whose} has no class {unknown[0]}", fix=f"one of: {', '.join(names)}")
 
 
 def scored(spec: Preprocess, classes: Sequence[str], data: Data, part: split.Part, root: Path) -> ScoredCells:
     """Cells of one dataset as the device would cut them."""
-    chosen = list(samples(data, part, root))
+    chosen = list(samples(data, part, root, classes))
     crops = np.empty((len(chosen), spec.size_px, spec.size_px, 3), np.uint8)
     for number, sample in enumerate(chosen):
         image = sample.image()
-        crops[number] = cut(image, sample.centre(image), sample.pixel_um, spec.crop_um, spec.size_px)
+        crops[number] = cut(image, sample.centre(image), sample.scale(), spec.crop_um, spec.size_px)
     slides = tuple(f"{data.dataset}/{sample.slide}" for sample in chosen)
     return ScoredCells(names=_names(data, chosen), allowed=_allowed(classes, chosen), crops=crops, slides=slides)
 
 
 def training(recipe: Recipe, root: Path, work: Path) -> TrainingCells:
     """All training cells of the recipe. Masks take a minute or two, so they are kept in `work` for the next time."""
-    kept = [(data, list(samples(data, "train", root))) for data in recipe.data]
+    kept = [(data, list(samples(data, "train", root, recipe.class_names))) for data in recipe.data]
     chosen = [sample for _, some in kept for sample in some]
     if not chosen:
         raise SettingsError(f"no training cell in {root}", fix="check the split files of the recipe against the dataset")
@@ -157,6 +170,6 @@ def _evened_windows(windows: NDArray[np.uint8], slides: Sequence[str], spec: Pre
 
 def _window(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     image = sample.image()
-    window = base_window(image, sample.centre(image), sample.pixel_um)
+    window = base_window(image, sample.centre(image), sample.scale())
     mask = centre_mask(window, BASE_UM / BASE_PX)
     return window, np.zeros(window.shape[:2], np.uint8) if mask is None else mask * np.uint8(255)

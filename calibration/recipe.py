@@ -1,6 +1,7 @@
 """A recipe: everything that turns datasets into one bundle, as TOML. Unknown keys are errors."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,23 @@ from edgecell.preprocess import Preprocess
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One dataset of the recipe. split: file of names below calibration/splits. repeat: how often an epoch shows each cell."""
+    """One dataset of the recipe. split: file of names below calibration/splits. repeat: how often an epoch shows each cell.
+
+    classes: class of the dataset -> class of the recipe; cells of a class that is not named are passed over. Without it, all
+    classes go by the dataset's own names. pixel_um: micrometres per pixel, in place of what the dataset says.
+    """
 
     dataset: str
     split: str
     repeat: Annotated[int, msgspec.Meta(ge=1)] = 1
+    classes: dict[str, str] | None = None
+    pixel_um: Annotated[float, msgspec.Meta(gt=0)] | None = None
+
+    def labels(self, given: tuple[str, ...], names: Sequence[str]) -> tuple[str, ...] | None:
+        """The dataset's labels of a cell as classes among `names`; None where one of them has no class here: then the cell may
+        be of that one, and cannot be used."""
+        meant = given if self.classes is None else tuple(self.classes.get(label, "") for label in given)
+        return meant if set(meant) <= set(names) else None
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,6 +120,23 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def class_names(self) -> tuple[str, ...]:
         return tuple(entry.name for entry in self.classes)
+
+
+FOLDER = Path(__file__).parent / "recipes"
+
+
+def data_for(bundle: str, dataset: str, file: Path | None = None) -> Data:
+    """How a recipe reads a dataset: `file`, or else the committed recipe of the bundle's name, if there is one that knows the
+    dataset. Without either its split is DATASET.tsv, and its classes go by their own names.
+
+    Raises SettingsError when `file` does not know the dataset.
+    """
+    path = file or FOLDER / f"{bundle}.toml"
+    entries = load(path)[0].data if path.is_file() or file else ()
+    found = next((data for data in entries if data.dataset == dataset), None)
+    if found is None and file is not None:
+        raise SettingsError(f"recipe {file} reads no dataset {dataset}", fix="name a recipe that does")
+    return found or Data(dataset=dataset, split=f"{dataset}.tsv")
 
 
 def load(path: Path) -> tuple[Recipe, str]:

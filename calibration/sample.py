@@ -14,16 +14,17 @@ class Sample:
     """A cell in an image.
 
     name: unique within the dataset, and what the split files list.
-    labels: the class names that the annotation allows; one for a plain label, several where it only narrows them down.
+    labels: the class names that the annotation allows, as the dataset has them (a recipe turns them into its own); one for a
+    plain label, several where it only narrows them down.
     content: the image file, or the image itself as uint8 (H, W, 3) RGB where it was cut from a field.
-    centre_px: (x, y), None for the middle of the image. pixel_um: micrometres per pixel. slide: within the dataset, what shares
-    one stain and microscope; "" where the dataset is taken for one.
+    centre_px: (x, y), None for the middle of the image. pixel_um: micrometres per pixel, None where neither dataset nor recipe
+    says. slide: within the dataset, what shares one stain and microscope; "" where the dataset is taken for one.
     """
 
     name: str
     labels: tuple[str, ...]
     content: bytes | NDArray[np.uint8]
-    pixel_um: float
+    pixel_um: float | None
     centre_px: tuple[float, float] | None = None
     slide: str = ""
 
@@ -34,6 +35,15 @@ class Sample:
     def centre(self, image: NDArray[np.uint8]) -> tuple[float, float]:
         """Where the cell is in `image`, (x, y) in pixels."""
         return self.centre_px or (image.shape[1] / 2, image.shape[0] / 2)
+
+    def scale(self) -> float:
+        """Micrometres per pixel. Raises SettingsError where nobody said."""
+        if self.pixel_um is None:
+            raise SettingsError(
+                f"nothing says how large a pixel of {self.name} is",
+                fix="give pixel_um in the recipe's [[data]] of this dataset",
+            )
+        return self.pixel_um
 
 
 def decode(content: bytes, name: str) -> NDArray[np.uint8]:

@@ -87,11 +87,17 @@ class Quantization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A data set that went into the model. source: DOI or address."""
+    """A data set that went into the model. source: DOI or address.
+
+    pixel_um: micrometres per pixel that its cells were cut at, null where each field has its own. pixel_um_source: where that
+    number is from; it begins with "assumed" where nobody published it.
+    """
 
     name: str
     licence: str
     source: str = ""
+    pixel_um: float | None = None
+    pixel_um_source: str = ""
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,8 +6,7 @@ import click
 
 from calibration import split as splits
 from calibration.commands.options import FOLDER
-from calibration.datasets import TABLE
-from edgecell import plugins
+from calibration.datasets import TABLE, adapter
 
 
 @click.command()
@@ -20,6 +19,6 @@ def command(dataset: str, data: Path, seed: int) -> None:
     By image, pixel-identical files on the same side, 70 % train, 12 % val, 18 % test.
     """
     path = splits.FOLDER / f"{dataset}.tsv"
-    parts = splits.make(plugins.load("dataset", TABLE, dataset)().read(data), seed)
+    parts = splits.make(adapter(dataset).read(data), seed)
     splits.save(parts, path)
     click.echo(f"{path}: {len(parts)} names")

@@ -1,36 +1,65 @@
 """MLL bone marrow: 171,375 cells of 945 patients in 21 classes (Matek et al., Blood 2021;138:1917, CC BY 4.0).
 
-250x250 px JPEG, May-Gruenwald-Giemsa / Pappenheim, `<ABBR>/<ABBR>_00001.jpg`, large classes in subfolders. A class
-abbreviation that the table below does not translate is passed over: it has no counterpart among the eight peripheral blood
-classes.
+250x250 px JPEG, May-Gruenwald-Giemsa / Pappenheim, `<ABBR>/<ABBR>_00001.jpg`, the large classes in subfolders `0001-1000/`. The
+names of the files carry no patient, so the same patients are on both sides of any split.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from calibration import archive
+from calibration.facts import Facts, KnownClass
 from calibration.sample import Sample
+from edgecell.bundle import Group
 
-PIXEL_UM = 0.1  # assumed: segmented neutrophils are as many pixels across as PBC's
-CLASSES = {
-    "NGS": "neutrophil",
-    "EOS": "eosinophil",
-    "LYT": "lymphocyte",
-    "MON": "monocyte",
-    "PMO": "immature_granulocyte",
-}
+
+def _known(abbreviation: str, name: str, count: int, group: Group, lineage: str = "") -> KnownClass:
+    return KnownClass(name=name, abbreviation=abbreviation, folder=abbreviation, group=group, lineage=lineage, count=count)
+
+
+FACTS = Facts(
+    title="MLL bone marrow cytomorphology",
+    licence="CC BY 4.0",
+    citation="Matek et al. 2021, Blood 138:1917, doi 10.1182/blood.2020010568",
+    page="https://doi.org/10.7937/TCIA.AXH3-T579",
+    pixel_um=0.1,
+    pixel_um_source="assumed: segmented neutrophils are as many pixels across as those of PBC",
+    classes=(
+        _known("ABE", "abnormal_eosinophil", 8, "leukocyte", "granulocytic"),
+        _known("ART", "artefact", 19_630, "reject"),
+        _known("BAS", "basophil", 441, "leukocyte", "granulocytic"),
+        _known("BLA", "blast", 11_973, "leukocyte"),  # myeloid and lymphoid ones alike: no lineage
+        _known("EBO", "erythroblast", 27_395, "erythroid", "erythroid"),
+        _known("EOS", "eosinophil", 5_883, "leukocyte", "granulocytic"),
+        _known("FGC", "faggot_cell", 47, "leukocyte", "granulocytic"),
+        _known("HAC", "hairy_cell", 409, "leukocyte", "lymphoid"),
+        _known("KSC", "smudge_cell", 42, "other"),
+        _known("LYI", "immature_lymphocyte", 65, "leukocyte", "lymphoid"),
+        _known("LYT", "lymphocyte", 26_242, "leukocyte", "lymphoid"),
+        _known("MMZ", "metamyelocyte", 3_055, "leukocyte", "granulocytic"),
+        _known("MON", "monocyte", 4_040, "leukocyte", "monocytic"),
+        _known("MYB", "myelocyte", 6_557, "leukocyte", "granulocytic"),
+        _known("NGB", "band_neutrophil", 9_968, "leukocyte", "granulocytic"),
+        _known("NGS", "segmented_neutrophil", 29_424, "leukocyte", "granulocytic"),
+        _known("NIF", "not_identifiable", 3_538, "reject"),
+        _known("OTH", "other_cell", 294, "other"),
+        _known("PEB", "proerythroblast", 2_740, "erythroid", "erythroid"),
+        _known("PLM", "plasma_cell", 7_629, "leukocyte", "lymphoid"),
+        _known("PMO", "promyelocyte", 11_994, "leukocyte", "granulocytic"),
+    ),
+)
 
 
 class MllMarrow:
-    """Adapter of the MLL bone marrow dataset, for the classes that it shares with peripheral blood."""
+    """Adapter of the MLL bone marrow dataset."""
 
-    licence = "CC BY 4.0"
-    citation = "Matek et al. 2021, Blood 138:1917, doi 10.1182/blood.2020010568"
+    facts = FACTS
 
     def read(self, root: Path) -> Iterator[Sample]:
         """Samples named `<ABBR>/<file>`, whatever subfolders lie between: the files of a class are numbered through."""
+        known = FACTS.by_folder()
         for path, content in archive.images(root, "mll_marrow", "mll_marrow*.tar"):
             parts = path.split("/")
-            if parts[1] in CLASSES:
-                name = f"{parts[1]}/{parts[-1]}"
-                yield Sample(name=name, labels=(CLASSES[parts[1]],), content=content, pixel_um=PIXEL_UM)
+            if parts[1] in known:
+                labels = (known[parts[1]].name,)
+                yield Sample(name=f"{parts[1]}/{parts[-1]}", labels=labels, content=content, pixel_um=FACTS.pixel_um)

@@ -9,34 +9,49 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from calibration import archive
+from calibration.facts import Facts, KnownClass
 from calibration.sample import Sample
+from edgecell.bundle import Group
 
 PUBLISHED, COPY, COPY_TARS = "PBC_dataset_normal_DIB", "pbc", "pbc_[a-z].tar"
-PIXEL_UM = 0.1  # assumed: a red cell of 7.2 um is 70-75 px across in the originals
-CLASSES = {
-    "basophil": "basophil",
-    "eosinophil": "eosinophil",
-    "erythroblast": "erythroblast",
-    "ig": "immature_granulocyte",
-    "lymphocyte": "lymphocyte",
-    "monocyte": "monocyte",
-    "neutrophil": "neutrophil",
-    "platelet": "platelet",
-}
+
+
+def _known(name: str, abbreviation: str, count: int, group: Group, lineage: str, folder: str = "") -> KnownClass:
+    return KnownClass(name=name, abbreviation=abbreviation, folder=folder or name, group=group, lineage=lineage, count=count)
+
+
+FACTS = Facts(
+    title="PBC, normal peripheral blood cells",
+    licence="CC BY 4.0",
+    citation="Acevedo et al. 2020, Data in Brief 30:105474, doi 10.17632/snkd93bnjr.1",
+    page="https://doi.org/10.17632/snkd93bnjr.1",
+    pixel_um=0.1,
+    pixel_um_source="assumed: a red cell of 7.2 um is 70-75 px across in the originals",
+    classes=(
+        _known("basophil", "BA", 1_218, "leukocyte", "granulocytic"),
+        _known("eosinophil", "EO", 3_117, "leukocyte", "granulocytic"),
+        _known("erythroblast", "ERB", 1_551, "erythroid", "erythroid"),
+        _known("immature_granulocyte", "IG", 2_895, "leukocyte", "granulocytic", folder="ig"),
+        _known("lymphocyte", "LY", 1_214, "leukocyte", "lymphoid"),
+        _known("monocyte", "MO", 1_420, "leukocyte", "monocytic"),
+        _known("neutrophil", "NE", 3_329, "leukocyte", "granulocytic"),
+        _known("platelet", "PLATELET", 2_348, "platelet", "megakaryocytic"),
+    ),
+)
 
 
 class Pbc:
     """Adapter of the PBC dataset."""
 
-    licence = "CC BY 4.0"
-    citation = "Acevedo et al. 2020, Data in Brief 30:105474, doi 10.17632/snkd93bnjr.1"
+    facts = FACTS
 
     def read(self, root: Path) -> Iterator[Sample]:
         """Samples named `<class>/<file>`, the same in both layouts. Files in no known class folder are passed over."""
         copied = (root / COPY).is_dir() or any(root.glob(COPY_TARS))
         top = COPY if copied and not (root / PUBLISHED).is_dir() else PUBLISHED
+        known = FACTS.by_folder()
         for path, content in archive.images(root, top, COPY_TARS):
             name = path.removeprefix(f"{top}/")
             folder = name.split("/")[0]
-            if folder in CLASSES:
-                yield Sample(name=name, labels=(CLASSES[folder],), content=content, pixel_um=PIXEL_UM)
+            if folder in known:
+                yield Sample(name=name, labels=(known[folder].name,), content=content, pixel_um=FACTS.pixel_um)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.facts import Facts, KnownClass
 from calibration.fields import Boxes, Field, read_fields
 from calibration.sample import Sample
 
@@ -28,12 +29,28 @@ NOT_CELLS_A_FIELD, PLATELETS_A_FIELD = 3, 2
 
 TYPES = Path(__file__).with_name("txl_white.types.tsv")
 
+_LINEAGES = ("granulocytic", "granulocytic", "granulocytic", "lymphoid", "monocytic", "granulocytic")
+_PLATELET = KnownClass(name="platelet", abbreviation="Platelet", folder="2", group="platelet", lineage="megakaryocytic")
+_NOT_A_CELL = KnownClass(name="not_a_cell", abbreviation="", folder="", group="reject")
+_WHITE = tuple(
+    KnownClass(name=name, abbreviation="", folder="0", group="leukocyte", lineage=lineage)
+    for name, lineage in zip(LEUKOCYTES, _LINEAGES, strict=True)
+)
+FACTS = Facts(
+    title="TXL-PBC",
+    licence="MIT",
+    citation="TXL-PBC: a freely accessible labeled peripheral blood cell dataset (Gan et al. 2024)",
+    page="https://github.com/lugan113/TXL-PBC_Dataset",
+    pixel_um_source="assumed: each field's own red cells are 7.2 um across",
+    grouped_by="field",
+    classes=(_PLATELET, _NOT_A_CELL),
+)
+
 
 class TxlPbc:
     """Adapter of the TXL-PBC dataset, as windows cut from its fields: what is no cell, and platelets."""
 
-    licence = "MIT"
-    citation = "TXL-PBC: a freely accessible labeled peripheral blood cell dataset (Gan et al. 2024)"
+    facts = FACTS
 
     def read(self, root: Path) -> Iterator[Sample]:
         """Samples named `<field>/<kind><number>`, all from the `train` folder."""
@@ -43,8 +60,7 @@ class TxlPbc:
 class TxlWhite:
     """The white cells of TXL-PBC's fields that are no PBC images."""
 
-    licence = "MIT"
-    citation = "TXL-PBC (Gan et al. 2024), types narrowed down by eye in this project"
+    facts = replace(FACTS, citation="TXL-PBC (Gan et al. 2024), types narrowed down by eye in this project", classes=_WHITE)
 
     def read(self, root: Path) -> Iterator[Sample]:
         """Samples named `<field>/white<number>`, labelled with the types left open; those of no use left out."""
@@ -58,8 +74,7 @@ class TxlWhite:
 class TxlEmpty:
     """Held aside from all training: windows of the `val` fields that show no white cell and no platelet in their middle."""
 
-    licence = "MIT"
-    citation = "TXL-PBC: a freely accessible labeled peripheral blood cell dataset (Gan et al. 2024)"
+    facts = replace(FACTS, classes=(_NOT_A_CELL,))
 
     def read(self, root: Path) -> Iterator[Sample]:
         """Samples named `<field>/not_a_cell<number>`."""

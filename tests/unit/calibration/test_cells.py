@@ -1,6 +1,7 @@
 """From a dataset on disk to the arrays of training and of scoring."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -84,7 +85,7 @@ def test_scored_cells_are_cut_as_on_the_device(part: split.Part, recipe: Recipe,
     [data] = recipe.data
     scored = cells.scored(recipe.preprocess, recipe.class_names, data, part, root)
     assert set(scored.names) == names_of(part, root)
-    sample = next(cells.samples(data, part, root))
+    sample = next(cells.samples(data, part, root, recipe.class_names))
     image = sample.image()
     middle = image.shape[1] / 2, image.shape[0] / 2
     assert np.array_equal(scored.crops[0], cut(image, middle, PIXEL_UM, 20.0, recipe.preprocess.size_px))
@@ -95,12 +96,54 @@ def test_truth_is_open_where_the_annotation_is() -> None:
     assert cells.Cells(names=("a", "b", "c", "d"), allowed=allowed).truth.tolist() == [0, 2, -1, -1]
 
 
-def test_labels_that_the_recipe_does_not_know_are_open(recipe: Recipe, root: Path) -> None:
+def test_classes_that_the_recipe_does_not_know_are_passed_over(recipe: Recipe, root: Path) -> None:
     data = Data(dataset="pbc", split=str(root / "toy.tsv"))
-    scored = cells.scored(recipe.preprocess, ("lymphocyte", "basophil"), data, "train", root)
-    for name, truth, allowed in zip(scored.names, scored.truth, scored.allowed, strict=True):
-        assert (truth == 0) == allowed[0] == ("lymphocyte" in name)
-        assert truth in {0, -1}
+    scored = cells.scored(recipe.preprocess, ("basophil", "lymphocyte"), data, "train", root)
+    assert set(scored.names) == {name for name in names_of("train", root) if "lymphocyte" in name}
+    assert set(scored.truth) == {1}
+
+
+def test_a_table_says_what_the_classes_of_the_dataset_are_here(recipe: Recipe, root: Path) -> None:
+    """Those that it does not name are passed over, whatever their own names are."""
+    table = {"neutrophil": "white", "lymphocyte": "white", "platelet": "small"}
+    data = Data(dataset="pbc", split=str(root / "toy.tsv"), classes=table)
+    scored = cells.scored(recipe.preprocess, ("small", "white"), data, "train", root)
+    assert {name: int(truth) for name, truth in zip(scored.names, scored.truth, strict=True)} == {
+        name: 0 if "platelet" in name else 1 for name in names_of("train", root)
+    }
+    fewer = Data(dataset="pbc", split=str(root / "toy.tsv"), classes={"platelet": "small"})
+    kept = cells.scored(recipe.preprocess, ("small", "neutrophil"), fewer, "train", root)
+    assert set(kept.names) == {name for name in names_of("train", root) if "platelet" in name}
+
+
+def test_a_cell_that_may_be_of_a_class_without_a_place_is_passed_over() -> None:
+    data = Data(dataset="txl_white", split="txl_pbc.tsv", classes={"lymphocyte": "white", "monocyte": "other"})
+    assert data.labels(("lymphocyte", "monocyte"), ("white", "other")) == ("white", "other")
+    assert data.labels(("lymphocyte", "neutrophil"), ("white", "other")) is None
+    plain = Data(dataset="txl_white", split="txl_pbc.tsv")
+    assert plain.labels(("lymphocyte", "neutrophil"), ("neutrophil", "lymphocyte")) == ("lymphocyte", "neutrophil")
+    assert plain.labels(("lymphocyte", "neutrophil"), ("neutrophil",)) is None
+
+
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        ({"lymfocyte": "lymphocyte"}, "dataset pbc has no class lymfocyte"),
+        ({"lymphocyte": "lymfocyte"}, "recipe has no class lymfocyte"),
+    ],
+)
+def test_a_misspelt_class_is_named(table: dict[str, str], named: str, recipe: Recipe, root: Path) -> None:
+    data = Data(dataset="pbc", split=str(root / "toy.tsv"), classes=table)
+    with pytest.raises(SettingsError, match=named):
+        next(cells.samples(data, "train", root, recipe.class_names))
+
+
+def test_a_recipe_may_say_how_large_a_pixel_is(recipe: Recipe, root: Path) -> None:
+    data = Data(dataset="pbc", split=str(root / "toy.tsv"), pixel_um=0.2)
+    sample = next(cells.samples(data, "train", root, recipe.class_names))
+    assert sample.scale() == 0.2
+    with pytest.raises(SettingsError, match=r"how large a pixel of .*pixel_um"):
+        replace(sample, pixel_um=None).scale()
 
 
 def test_a_dataset_without_training_cells_is_an_error(recipe: Recipe, tmp_path: Path) -> None:

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from toy_cells import encoded, pbc_files, write_folder, write_tar
 
 from calibration import split
-from calibration.datasets import TABLE, txl_pbc
+from calibration.datasets import TABLE, adapter, txl_pbc
 from calibration.datasets.mll_marrow import MllMarrow
-from calibration.datasets.pbc import CLASSES, PUBLISHED, Pbc
+from calibration.datasets.pbc import PUBLISHED, Pbc
 from calibration.datasets.txl_pbc import LEUKOCYTES, PLATELET, RED, WHITE, TxlEmpty, TxlPbc, TxlWhite, square_pixels
 from calibration.fields import Field
 from calibration.sample import Sample
-from edgecell import plugins
 from edgecell.errors import SettingsError
 
 JPEG = encoded(np.full((16, 16, 3), 200, np.uint8))
@@ -28,17 +27,29 @@ JPEG = encoded(np.full((16, 16, 3), 200, np.uint8))
 
 @pytest.mark.parametrize("name", sorted(TABLE))
 def test_every_adapter_names_licence_and_source_and_what_it_misses(name: str, tmp_path: Path) -> None:
-    adapter = plugins.load("dataset", TABLE, name)
-    assert adapter.licence
-    assert adapter.citation
+    facts = adapter(name).facts
+    assert facts.licence
+    assert facts.citation
+    assert facts.page.startswith("https://")
+    assert facts.pixel_um_source or facts.pixel_um is None
+    assert facts.classes
+    assert len({each.name for each in facts.classes}) == len(facts.classes)
     with pytest.raises(SettingsError):
-        next(adapter().read(tmp_path))
+        next(adapter(name).read(tmp_path))
+
+
+def test_published_counts_add_up() -> None:
+    """Those of MLL marrow to the 171,374 cells of the paper; its download page counts 171,375 images."""
+    for name, classes, cells in (("pbc", 8, 17_092), ("mll_marrow", 21, 171_374)):
+        counts = [each.count for each in adapter(name).facts.classes]
+        assert len(counts) == classes
+        assert sum(count or 0 for count in counts) == cells
 
 
 # PBC
 
 
-def seen(root: Path) -> dict[str, tuple[tuple[str, ...], float, tuple[int, ...]]]:
+def seen(root: Path) -> dict[str, tuple[tuple[str, ...], float | None, tuple[int, ...]]]:
     return {each.name: (each.labels, each.pixel_um, each.image().shape) for each in Pbc().read(root)}
 
 
@@ -57,11 +68,11 @@ def test_pbc_as_published_and_as_copied_are_the_same_samples(tmp_path: Path) -> 
 
 
 def test_pbc_has_eight_classes_and_spells_out_ig(tmp_path: Path) -> None:
-    write_folder({f"{folder}/X_1.jpg": JPEG for folder in CLASSES}, tmp_path / "pbc")
+    write_folder({f"{folder}/X_1.jpg": JPEG for folder in Pbc.facts.by_folder()}, tmp_path / "pbc")
     labels = [each.labels for each in Pbc().read(tmp_path)]
     assert len(labels) == 8
     assert ("immature_granulocyte",) in labels
-    assert {name for (name,) in labels} == set(CLASSES.values())
+    assert {name for (name,) in labels} == set(Pbc.facts.names)
 
 
 def test_pbc_goes_by_the_originals_where_both_are_there(tmp_path: Path) -> None:
@@ -88,15 +99,15 @@ def test_mll_names_do_not_depend_on_subfolders(tmp_path: Path) -> None:
     """The large classes are published in subfolders of a thousand; the copies have none."""
     flat = {"NGS/NGS_00001.jpg": JPEG, "NGS/NGS_01001.jpg": JPEG, "LYT/LYT_00007.jpg": JPEG}
     nested = {"NGS/0001-1000/NGS_00001.jpg": JPEG, "NGS/1001-2000/NGS_01001.jpg": JPEG, "LYT/LYT_00007.jpg": JPEG}
-    foreign = {"BLA/BLA_00001.jpg": JPEG, "NIF/0001-1000/NIF_00001.jpg": JPEG, "ABBREVIATIONS.jpg": JPEG}
+    foreign = {"XYZ/XYZ_00001.jpg": JPEG, "ABBREVIATIONS.jpg": JPEG}
     write_folder({**nested, **foreign}, tmp_path / "folder" / "mll_marrow")
     (tmp_path / "tar").mkdir()
     write_tar({**flat, **foreign}, tmp_path / "tar" / "mll_marrow.tar", "mll_marrow")
     labels = {each.name: each.labels for each in MllMarrow().read(tmp_path / "folder")}
     assert labels == {each.name: each.labels for each in MllMarrow().read(tmp_path / "tar")}
     assert labels == {
-        "NGS/NGS_00001.jpg": ("neutrophil",),
-        "NGS/NGS_01001.jpg": ("neutrophil",),
+        "NGS/NGS_00001.jpg": ("segmented_neutrophil",),
+        "NGS/NGS_01001.jpg": ("segmented_neutrophil",),
         "LYT/LYT_00007.jpg": ("lymphocyte",),
     }
 
@@ -198,7 +209,7 @@ def test_txl_scale_is_that_of_the_fields_red_cells(tmp_path: Path) -> None:
     write_field(tmp_path, "field", boxes)
     samples = read(tmp_path)
     assert samples
-    assert {round(each.pixel_um, 6) for each in samples} == {round(7.2 / 36, 6)}
+    assert {round(each.scale(), 6) for each in samples} == {round(7.2 / 36, 6)}
     inner = [each for each in samples if 80 < place_of(each)[0] < WIDTH - 80 and 80 < place_of(each)[1] < HEIGHT - 80]
     assert all(each.image().shape == (135, 135, 3) for each in inner), "27 um at 0.2 um a pixel"
 

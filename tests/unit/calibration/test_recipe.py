@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from calibration import datasets, models, recipe, split
+from calibration.cells import check_classes
 from edgecell.errors import SettingsError
 
 FOLDER = Path(recipe.__file__).parent / "recipes"
@@ -44,6 +45,24 @@ def test_pbc8_is_the_eight_classes_and_a_reject_class() -> None:
     assert {entry.name for entry in read.classes if entry.in_differential} == set(BLOOD) - {"erythroblast", "platelet"}
     assert read.data[0].dataset == "pbc"
     assert read.acceptance.error_of_decided == 0.005
+
+
+def test_a_bundle_is_scored_on_a_dataset_as_its_recipe_reads_it(tmp_path: Path) -> None:
+    marrow = recipe.data_for("pbc8", "mll_marrow")
+    assert marrow.classes is not None
+    assert marrow.classes["segmented_neutrophil"] == "neutrophil"
+    assert recipe.data_for("another", "mll_marrow", PBC8) == marrow
+    plain = recipe.data_for("another", "mll_marrow")
+    assert (plain.split, plain.classes) == ("mll_marrow.tsv", None)
+    with pytest.raises(SettingsError, match=r"pbc8\.toml.* no dataset balf"):
+        recipe.data_for("pbc8", "balf", PBC8)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=[path.stem for path in COMMITTED])
+def test_tables_of_classes_name_what_there_is(path: Path) -> None:
+    read, _ = recipe.load(path)
+    for data in read.data:
+        check_classes(data, datasets.adapter(data.dataset).facts.names, read.class_names)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,64 @@
+"""What is published about a dataset, as data: classes with their counts, files with their checksums, licence, scale.
+
+Adapters label their samples with these class names and no others; a recipe says what each of them is to a model.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edgecell.bundle import Group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownClass:
+    """One class of a dataset. name: in full, lower case with underscores. folder: how the dataset's files spell it (a folder, a
+    number). abbreviation: the dataset's own. count: cells published, None where no figure is. group, lineage: as in a bundle.
+    """
+
+    name: str
+    abbreviation: str
+    folder: str
+    group: Group
+    lineage: str = ""
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedFile:
+    """A file of the dataset. url: plain HTTPS, "" where there is none. md5: as published, "" where none is known.
+
+    verified: whether url and md5 were seen at the source; what was not is a hint and no proof.
+    """
+
+    name: str
+    url: str = ""
+    md5: str = ""
+    verified: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """A dataset as published.
+
+    page: where a person gets it. files: to download there, empty where the page has them in other ways. pixel_um: micrometres
+    per pixel, None where nobody says: a recipe then has to. pixel_um_source: where that number is from; it begins with
+    "assumed" where it was not published. grouped_by: what cells share that must not be on both sides of a split.
+    """
+
+    title: str
+    licence: str
+    citation: str
+    page: str
+    classes: tuple[KnownClass, ...]
+    files: tuple[PublishedFile, ...] = ()
+    pixel_um: float | None = None
+    pixel_um_source: str = ""
+    grouped_by: Literal["image", "field", "slide", "patient"] = "image"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(each.name for each in self.classes)
+
+    def by_folder(self) -> dict[str, KnownClass]:
+        """As the files spell it -> class."""
+        return {each.folder: each for each in self.classes}
