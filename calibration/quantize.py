@@ -5,10 +5,11 @@ skip input of residual additions (the settings of NVIDIA's Model-Optimizer; Tens
 17738). `u8s8` is for ONNX Runtime and OpenVINO: uint8 activations, so that ReLU melts into the quantization (onnxruntime PR
 21329), int32 bias, and 7-bit weights (reduce_range), so that kernels without VNNI do not saturate at 16 bit.
 
-The ranges are collected once and used for both, and the same layers stay float in both: the final linear layer, which is tiny
-and decides, and convolutions of under 16 channels. For the first one, on RGB, that holds for a CPU too: measured with ONNX
-Runtime 1.31 on x86 with VNNI, 16 cells of 80 px, INT8 there saves no time (6.05 against 5.95 ms) and costs accuracy (error of
-the logits 0.030 against 0.022 of their spread).
+The ranges are collected once and used for both, and the same layers stay float in both: the final layers, linear or
+convolution, which are small and decide, and convolutions of under 16 channels. For the first one, on RGB, that holds for a CPU
+too: measured with ONNX Runtime 1.31 on x86 with VNNI, 16 cells of 80 px, INT8 there saves no time (6.05 against 5.95 ms) and
+costs accuracy (error of the logits 0.030 against 0.022 of their spread). A transposed convolution is INT8 in `s8s8` alone: ONNX
+Runtime has no integer kernel for it.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -20,11 +21,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from calibration.ranges import MIN_MAX, PASSING, Ranges, activations, collect
+
 _NARROW = (
     16  # channels: TensorRT's INT8 convolutions work on blocks of 16 and more, narrower ones gain nothing (Model-Optimizer)
 )
-
-Ranges = Mapping[str, tuple[float, float]]
+WEIGHTED = {"Conv", "ConvTranspose"}
+LINEAR = {"Gemm", "MatMul"}
+# What may lie between a final convolution and the output that it makes: no further feature is computed there.
+_FINISHING = {"Sigmoid", "Softmax", "LogSoftmax", "Tanh", "Identity", "Reshape", "Flatten", "Transpose", "Slice", "Split"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,54 +49,56 @@ def quantize(
     out_dir: Path,
     exclude: Collection[str] = (),
     *,
-    percentile: float = 100.0,
+    method: str = MIN_MAX,
 ) -> Quantized:
     """Write `s8s8.onnx` and `u8s8.onnx` of a float model (batch norm folded) into out_dir.
 
-    calibration_batches: float32 (N, 3, S, S), preprocessed training cells. exclude: further Conv nodes to leave float
+    calibration_batches: float32 (N, 3, H, W), preprocessed training cells. exclude: further Conv nodes to leave float
     (ONNX Runtime still quantizes such a one itself, with 8-bit weights, where both its neighbours are quantized).
-    percentile: part of a batch's values that a range must cover; 100 is minimum to maximum. Raises ValueError without batches.
+    method: of calibration.ranges. Raises ValueError without batches.
     """
-    model = _named(onnx.shape_inference.infer_shapes(onnx.load(float_onnx)))
-    ranges, cells = activation_ranges(model, calibration_batches, percentile)
-    linear = [node.name for node in model.graph.node if node.op_type in {"Gemm", "MatMul"}]
-    kept = tuple(dict.fromkeys([*narrow_convs(model), *exclude, *linear]))
+    model = load(float_onnx)
+    statistics = collect(model, calibration_batches)
+    return encode(model, statistics.ranges(method), statistics.cells, out_dir, exclude)
+
+
+def load(float_onnx: Path) -> Any:
+    """The float model with inferred shapes and a name for every node, since nodes are left out by name."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(float_onnx))
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+    return model
+
+
+def encode(model: Any, ranges: Ranges, cells: int, out_dir: Path, exclude: Collection[str] = ()) -> Quantized:
+    """Write both encodings of a loaded model with ranges that `cells` cells have set."""
+    kept = tuple(dict.fromkeys([*narrow_convs(model), *exclude, *final_layers(model)]))
     s8s8, u8s8 = out_dir / "s8s8.onnx", out_dir / "u8s8.onnx"
     _save(_s8s8(model, ranges, kept), s8s8)
     _save(_u8s8(model, ranges, kept), u8s8)
     return Quantized(s8s8=s8s8, u8s8=u8s8, kept_float=kept, calibration_cells=cells, ranges=ranges)
 
 
-def activation_ranges(
-    model: Any, batches: Iterable[NDArray[np.float32]], percentile: float
-) -> tuple[dict[str, tuple[float, float]], int]:
-    """(lowest, highest) of every float activation of the model, and the number of cells seen.
-
-    At percentile 100 the extremes over all cells; below it, the two-sided percentile of each batch, averaged over the batches,
-    so that a single bright artefact does not widen the steps of every cell.
-    """
-    names = [model.graph.input[0].name, *(name for node in model.graph.node for name in node.output)]
-    lows: list[list[float]] = []
-    highs: list[list[float]] = []
-    cells = 0
-    for tensors in _activations(model, names, batches):
-        cells += len(tensors[0])
-        lows.append([float(np.percentile(each, 100.0 - percentile)) for each in tensors])
-        highs.append([float(np.percentile(each, percentile)) for each in tensors])
-    if not cells:
-        raise ValueError("no calibration batches: give some training cells")
-    exact = percentile == 100.0
-    low = np.min(lows, axis=0) if exact else np.mean(lows, axis=0)
-    high = np.max(highs, axis=0) if exact else np.mean(highs, axis=0)
-    return {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}, cells
-
-
 def narrow_convs(model: Any) -> Iterator[str]:
-    """Names of the Conv nodes with fewer than 16 channels in or out, whether their weight is behind Q/DQ or not."""
+    """Names of the convolutions with fewer than 16 channels in or out, whether their weight is behind Q/DQ or not.
+
+    A depthwise one has a single channel a filter, so it is among them: INT8 gains it next to nothing.
+    """
     makers = {name: node for node in model.graph.node for name in node.output}
     shapes = {each.name: tuple(each.dims) for each in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type == "Conv" and min(shapes[before_qdq(makers, node.input[1])][:2]) < _NARROW:
+        if node.op_type in WEIGHTED and min(shapes[before_qdq(makers, node.input[1])][:2]) < _NARROW:
+            yield node.name
+
+
+def final_layers(model: Any) -> Iterator[str]:
+    """Names of the linear layers, and of the convolutions whose result leaves the model without a further layer."""
+    leaving = {each.name for each in model.graph.output}
+    for node in reversed(model.graph.node):
+        if not leaving.isdisjoint(node.output) and node.op_type in {*_FINISHING, "Concat", "Resize"}:
+            leaving |= set(node.input)
+    for node in model.graph.node:
+        if node.op_type in LINEAR or (node.op_type in WEIGHTED and not leaving.isdisjoint(node.output)):
             yield node.name
 
 
@@ -116,30 +123,8 @@ def optimised_float_convs(path: Path) -> list[str]:
     return [node.name for node in optimised.graph.node if node.op_type in {"Conv", "FusedConv", "NhwcFusedConv"}]
 
 
-def _named(model: Any) -> Any:
-    """Every node gets a name, since nodes are left out by name."""
-    for index, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
-    return model
-
-
-def _activations(model: Any, names: list[str], batches: Iterable[NDArray[np.float32]]) -> Iterator[list[NDArray[np.float32]]]:
-    """The value of each named tensor, batch by batch: nothing but one batch is held in memory."""
-    import onnxruntime as ort
-
-    open_model = onnx.ModelProto()
-    open_model.CopyFrom(model)
-    inputs, outputs = {each.name for each in model.graph.input}, {each.name for each in model.graph.output}
-    extra = [name for name in names if name not in inputs | outputs]
-    open_model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in extra)
-    session = ort.InferenceSession(open_model.SerializeToString(), providers=["CPUExecutionProvider"])
-    wanted = [name for name in names if name not in inputs]
-    for batch in batches:
-        yield [batch, *session.run(wanted, {names[0]: batch})]
-
-
 def _s8s8(model: Any, ranges: Ranges, excluded: Collection[str]) -> Any:
-    types = ["Conv", "Add"]
+    types = [*sorted(WEIGHTED), "Add"]
     extra = {
         "ActivationSymmetric": True,
         "WeightSymmetric": True,
@@ -151,14 +136,23 @@ def _s8s8(model: Any, ranges: Ranges, excluded: Collection[str]) -> Any:
         "OpTypesToExcludeOutputQuantization": types,
     }
     quantized = _qdq(model, ranges, excluded, types, activations="QInt8", reduce_range=False, extra=extra)
+    _free_other_inputs(quantized.graph, excluded)
     _free_main_branches(quantized.graph)
+    _drop_unused_qdq(quantized.graph)
     return quantized
 
 
 def _u8s8(model: Any, ranges: Ranges, excluded: Collection[str]) -> Any:
-    types = ["Conv", "Relu", "Add"]
     extra = {"ActivationSymmetric": False, "WeightSymmetric": True, "QuantizeBias": True}
-    return _qdq(model, ranges, excluded, types, activations="QUInt8", reduce_range=True, extra=extra)
+    types = ["Conv", "Relu", "Add", *sorted(PASSING)]
+    # A Concat of numbers about shapes must stay what it is.
+    floats = set(activations(model))
+    others = [node.name for node in model.graph.node if node.op_type in PASSING and node.output[0] not in floats]
+    # The quantizer lets ReLU melt into the step behind it, which cuts off at the lowest value: so that must be zero, even where
+    # a range shared with a neighbour of both signs reaches lower.
+    melting = {node.output[0] for node in model.graph.node if node.op_type == "Relu"}
+    ranges = {name: (0.0 if name in melting else low, high) for name, (low, high) in ranges.items()}
+    return _qdq(model, ranges, [*excluded, *others], types, activations="QUInt8", reduce_range=True, extra=extra)
 
 
 def _qdq(
@@ -196,6 +190,16 @@ def _qdq(
     return quantizer.model.model
 
 
+def _free_other_inputs(graph: Any, excluded: Collection[str]) -> None:
+    """Take Q/DQ off what else reads a quantized tensor: pooling and Concat, through which TensorRT moves it, float layers."""
+    makers = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
+            continue
+        if node.name in excluded or node.op_type not in {*WEIGHTED, "Add"}:
+            node.input[:] = [before_qdq(makers, name) for name in node.input]
+
+
 def _free_main_branches(graph: Any) -> None:
     """Take Q/DQ off the convolution's side of each residual Add, so that Conv + Add + ReLU fuse into one INT8 kernel."""
     makers = {name: node for node in graph.node for name in node.output}
@@ -206,7 +210,6 @@ def _free_main_branches(graph: Any) -> None:
         if branches:
             main = max(branches, key=lambda at: depth[sources[at]])
             add.input[main] = sources[main]
-    _drop_unused_qdq(graph)
 
 
 def before_qdq(makers: Mapping[str, Any], name: str) -> str:

@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from calibration.quantize import before_qdq, narrow_convs
+from calibration.quantize import before_qdq, final_layers, narrow_convs
 
 # Between a weighted layer and these a Q/DQ pair only hinders fusion, or is moved through them by the builder itself.
 _TRANSPARENT = {"Relu", "Sigmoid", "Softmax", "Concat", "Reshape", "Flatten", "Transpose", "Clip"}
@@ -85,7 +85,7 @@ def _numbers(graph: _Graph, node: Any) -> Iterator[str]:
 
 def _conv_rules(graph: _Graph, kept_float: Collection[str]) -> Iterator[str]:
     """Input and weight quantized together, the weight per output channel, the bias float; narrow ones left out."""
-    narrow = set(narrow_convs(graph.model))
+    narrow = {*narrow_convs(graph.model), *final_layers(graph.model)}
     for node in graph.nodes:
         if node.op_type != "Conv":
             continue

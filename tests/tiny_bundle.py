@@ -38,7 +38,7 @@ SIZE, WIDTH, CLASSES = 32, 16, ("neutrophil", "lymphocyte", "artefact")
 
 def tiny_model(*, size: int = SIZE, width: int = WIDTH, classes: int = len(CLASSES), seed: int = 0) -> Any:
     """ONNX: stem 3 -> width, one identity block, one projection block to 2 width, pooled `features`, `logits`. Opset 17."""
-    net = _Net(np.random.default_rng(seed))
+    net = Net(np.random.default_rng(seed))
     stem = net.relu(net.conv("input", 3, width, 3, 2))
     first = net.relu(net.add(net.conv(net.relu(net.conv(stem, width, width, 3, 1)), width, width, 3, 1), stem))
     wide = 2 * width
@@ -62,7 +62,7 @@ def tiny_model(*, size: int = SIZE, width: int = WIDTH, classes: int = len(CLASS
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-class _Net:
+class Net:
     """Collects nodes and weights; every tensor is named by its node."""
 
     def __init__(self, rng: np.random.Generator) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -9,8 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from tiny_bundle import tiny_model
+from tiny_segmenter import Up, tiny_segmenter
 
-from calibration.quantize import Quantized, activation_ranges, optimised_float_convs, quantize
+from calibration.quantize import Quantized, optimised_float_convs, quantize
+from calibration.rules import violations
 from edgecell.bundle import SHIPPED, open_bundle, shipped
 from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions
 
@@ -87,25 +90,49 @@ def test_excluded_convolutions_keep_their_float_weight(folder: Path, tmp_path: P
         assert left.input[1] == "conv4.weight"
 
 
-def test_a_percentile_narrows_ranges(folder: Path) -> None:
-    model = onnx.load(folder / "float.onnx")
-    whole, _ = activation_ranges(model, batches(), 100.0)
-    inner, cells = activation_ranges(model, batches(), 99.0)
-    assert cells == 24
-    assert inner["input"][0] > whole["input"][0]
-    assert inner["input"][1] < whole["input"][1]
-
-
-def test_whole_ranges_are_the_extremes_of_all_batches(folder: Path) -> None:
-    ranges, _ = activation_ranges(onnx.load(folder / "float.onnx"), batches(), 100.0)
-    cells = np.concatenate(list(batches()))
-    assert ranges["input"] == pytest.approx((cells.min(), cells.max()))
-
-
 def test_without_cells_there_is_no_calibration(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="calibration"):
         quantize(folder / "float.onnx", [], tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def fields(count: int = 3) -> Iterator[NDArray[np.float32]]:
+    rng = np.random.default_rng(5)
+    for _ in range(count):
+        yield rng.standard_normal((2, 3, 32, 48)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=["nearest", "linear", "transposed"])
+def segmenter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Quantized:
+    folder, up = tmp_path_factory.mktemp("segmenter"), cast(Up, request.param)
+    onnx.save(tiny_segmenter(up), folder / "float.onnx")
+    return quantize(folder / "float.onnx", fields(), folder)
+
+
+def test_a_segmenter_keeps_its_final_convolutions_float(segmenter: Quantized) -> None:
+    assert segmenter.kept_float == ("conv0", "conv11", "conv12")
+    assert sorted(optimised_float_convs(segmenter.u8s8)) == ["conv0", "conv11", "conv12"]
+    assert violations(segmenter.s8s8) == []
+
+
+def test_a_segmenter_stays_close_to_float_on_fields_of_another_size(segmenter: Quantized) -> None:
+    """Under a Concat of both signs the ReLU beside it must still cut off at zero: not doing so costs half of the spread."""
+    field = np.random.default_rng(6).standard_normal((1, 3, 64, 32)).astype(np.float32)
+    with OnnxRuntimeEngine(segmenter.u8s8.parent / "float.onnx") as engine:
+        expected = engine.infer(field)
+    for path in (segmenter.u8s8, segmenter.s8s8):
+        with OnnxRuntimeEngine(path, options=OnnxRuntimeOptions(optimise=path.stem == "u8s8")) as engine:
+            actual = engine.infer(field)
+        for name in ("centres", "masks"):
+            assert np.sqrt(np.mean((actual[name] - expected[name]) ** 2)) < 0.05 * expected[name].std()
+
+
+def test_what_a_concat_joins_shares_one_scale(segmenter: Quantized) -> None:
+    """In `s8s8` the scale before the pooling and after the Concat is one, so that TensorRT can move it through both."""
+    scales = constants(segmenter.s8s8)
+    assert scales["maxpool4.out_scale"] == scales["concat8.out_scale"]
+    ranges = segmenter.ranges
+    assert ranges["relu3.out"] == ranges["maxpool4.out"] == ranges["concat8.out"]
 
 
 @pytest.mark.skipif(not SHIPPED_NAMES, reason=f"no bundle in {SHIPPED.name}/ yet")
