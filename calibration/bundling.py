@@ -1,4 +1,7 @@
-"""A trained network -> a bundle folder: encodings, threshold, figures, golden cells, card, manifest."""
+"""A trained network -> a bundle folder.
+
+export -> quantize -> choose the confidence -> test -> golden cells -> features -> card -> limits -> manifest
+"""
 
 import logging
 import shutil
@@ -6,23 +9,23 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import nn
 
-from calibration import features, golden_cells, strange
+from calibration import features, golden_cells
 from calibration.card import card
-from calibration.cells import ScoredCells, TrainingCells, keep, plain_crops, scored
-from calibration.confidence import temperature, threshold
+from calibration.cells import TrainingCells, plain_crops
+from calibration.certify import figures_of, hold, wanted
+from calibration.choose import choose
 from calibration.datasets import adapter
-from calibration.evaluate import agreement, run, score
+from calibration.evaluate import run
 from calibration.export import FEATURES, INPUT, export
-from calibration.metrics import Figures
 from calibration.quantize import quantize
 from calibration.recipe import Data, Recipe
+from calibration.tested import measure
 from edgecell.bundle import (
     LOGITS,
     MANIFEST,
@@ -38,12 +41,9 @@ from edgecell.bundle import (
     Quantization,
     write_manifest,
 )
-from edgecell.classify import softmax
-from edgecell.domain import LEAST
 from edgecell.errors import SettingsError
 from edgecell.golden import GOLDEN, write_golden
 from edgecell.preprocess import to_batch
-from edgecell.stain import evened
 
 LOG = logging.getLogger("edgecell.calibration")
 ENCODINGS: tuple[Encoding, ...] = ("u8s8", "s8s8")
@@ -51,7 +51,7 @@ MODELS = ("float.onnx", "fp16.onnx", "u8s8.onnx", "s8s8.onnx")
 
 
 def bundle(recipe: Recipe, recipe_sha256: str, model: nn.Module, cells: TrainingCells, root: Path, folder: Path) -> Bundle:
-    """Make the bundle in `folder` and open it. Raises SettingsError when it is larger than the recipe allows.
+    """Make the bundle in `folder` and open it. Raises BundleError when it misses a limit of the recipe.
 
     What stops halfway leaves no manifest, and so no bundle: neither a new one nor an old one with new files.
     """
@@ -87,23 +87,18 @@ def rebundle(recipe: Recipe, recipe_sha256: str, old: Bundle, cells: TrainingCel
 def finish(
     recipe: Recipe, recipe_sha256: str, quantization: Quantization, cells: TrainingCells, root: Path, folder: Path
 ) -> Bundle:
-    """Everything but the models, which are in `folder`."""
+    """Everything but the models, which are in `folder`. The limits come before the manifest: what misses one is no bundle."""
     confidence = choose(recipe, root, folder)
-    tested, metrics = test(recipe, confidence, root, folder)
+    tested = measure(recipe, confidence, root, folder, "test")
     write_goldens(recipe, folder)
     features.write(cells, recipe.preprocess, folder, recipe.training.seed)
     datasets = [_dataset(data) for data in recipe.data]
-    (folder / "CARD.md").write_text(card(recipe, tested, confidence, datasets))
-    weigh(folder, recipe.acceptance.max_size_mb)
+    sections = {each.title: each.int8 for each in tested}
+    (folder / "CARD.md").write_text(card(recipe, sections, confidence, datasets))
+    figures = figures_of(recipe, confidence, tested, root, folder)
+    hold(wanted(recipe), figures, folder)
+    metrics = {name: value for each in tested for name, value in each.metrics().items()}
     return write_manifest(folder, _manifest(recipe, recipe_sha256, confidence, quantization, metrics, datasets))
-
-
-def weigh(folder: Path, largest_mb: float) -> None:
-    """Raises SettingsError when the files of `folder` are larger together (1 MB = 1,000,000 bytes)."""
-    size_mb = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-    if size_mb > largest_mb:
-        raise SettingsError(f"bundle {folder} is {size_mb:.2f} MB, {largest_mb:g} allowed", fix="narrow the network")
-    LOG.info("bundle %s: %.2f MB", folder, size_mb)
 
 
 def halve(float_onnx: Path, path: Path) -> None:
@@ -118,86 +113,6 @@ def calibration_batches(recipe: Recipe, cells: TrainingCells) -> Iterator[NDArra
     chosen = rng.choice(len(cells.names), count, replace=False)
     for at in range(0, count, 64):
         yield to_batch(plain_crops(cells.windows[chosen[at : at + 64]], recipe.preprocess), recipe.preprocess)
-
-
-def choose(recipe: Recipe, root: Path, folder: Path) -> Confidence:
-    """Temperature and threshold on the validation cells of all datasets with one label, with the INT8 model that will run."""
-    parts = [scored(recipe.preprocess, recipe.class_names, data, "val", root) for data in recipe.data]
-    crops = np.concatenate([part.seen(recipe.preprocess) for part in parts])
-    truth = np.concatenate([part.truth for part in parts])
-    known = truth >= 0
-    if not known.any():
-        raise SettingsError(f"no validation cell in {root}", fix="check the split files of the recipe against the dataset")
-    logits = run(folder, "u8s8", crops[known], recipe.preprocess)[LOGITS]
-    t = temperature(logits, truth[known])
-    probabilities = softmax(logits, t)
-    right = probabilities.argmax(axis=1) == truth[known]
-    limit = threshold(probabilities.max(axis=1), right, recipe.acceptance.error_of_decided)
-    LOG.info("temperature %.4f, unsure below %.4f, from %d validation cells", t, limit, known.sum())
-    confidence = Confidence(temperature=t, unsure_below=limit)
-    seen = look_at_strange(recipe, confidence, parts, folder)
-    foreign = strange.foreign_below(seen, recipe.acceptance.error_on_strange)
-    LOG.info("foreign below %.4f, from %d made-up slides", foreign, len(seen))
-    return msgspec.structs.replace(confidence, foreign_below=foreign)
-
-
-def look_at_strange(recipe: Recipe, confidence: Confidence, parts: list[ScoredCells], folder: Path) -> list[strange.Seen]:
-    """What the INT8 model makes of made-up slides of validation cells, without those that show no cell."""
-    reject = [number for number, entry in enumerate(recipe.classes) if entry.group == "reject"]
-    cells = [keep(part, (part.truth >= 0) & ~np.isin(part.truth, reject)) for part in parts]
-    seen = []
-    for slide in strange.slides(recipe, [part for part in cells if len(part.names) >= LEAST]):
-        crops = evened(slide.crops, recipe.preprocess)
-        logits = run(folder, "u8s8", crops, recipe.preprocess)[LOGITS]
-        probabilities = softmax(logits, confidence.temperature)
-        called, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
-        decided = (confidences >= confidence.unsure_below) & ~np.isin(called, reject)
-        telling = confidences[~np.isin(called, reject)]
-        seen.append(
-            strange.Seen(
-                mean_confidence=float(telling.mean()) if telling.size else 0.0,
-                cells=len(slide.truth),
-                decided=int(decided.sum()),
-                wrong=int((decided & (called != slide.truth)).sum()),
-            )
-        )
-    return seen
-
-
-def test(recipe: Recipe, confidence: Confidence, root: Path, folder: Path) -> tuple[dict[str, Figures], dict[str, Metric]]:
-    """Figures of the INT8 model on the test split of every dataset that has one, and beside them the float model's accuracy."""
-    tested: dict[str, Figures] = {}
-    metrics: dict[str, Metric] = {}
-    for data in recipe.data:
-        cells = scored(recipe.preprocess, recipe.class_names, data, "test", root)
-        if not len(cells.names):
-            continue
-        int8, floating, simulated = (
-            run(folder, encoding, cells.seen(recipe.preprocess), recipe.preprocess) for encoding in ("u8s8", "float", "s8s8")
-        )
-        figures = score(int8[LOGITS], cells.truth, confidence, recipe.class_names)
-        tested[f"{data.dataset}, test split, INT8"] = figures
-        metrics |= _metrics(data.dataset, figures)
-        metrics[f"{data.dataset}.accuracy_fp32"] = score(
-            floating[LOGITS], cells.truth, confidence, recipe.class_names
-        ).accuracy.value
-        metrics[f"{data.dataset}.agreement_u8s8_s8s8"] = agreement(int8, simulated)
-        LOG.info("%s test: INT8 %s, FP32 %.4f", data.dataset, figures.accuracy, metrics[f"{data.dataset}.accuracy_fp32"])
-    return tested, metrics
-
-
-def _metrics(name: str, figures: Figures) -> dict[str, Metric]:
-    low, high = figures.accuracy.interval
-    values = {
-        "cells": float(figures.accuracy.n),
-        "accuracy": figures.accuracy.value,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "decided": figures.decided.value,
-        "accuracy_of_decided": figures.right_of_decided.value,
-        "decided_and_wrong": figures.wrong.value,
-    }
-    return {f"{name}.{key}": value for key, value in values.items()}
 
 
 def write_goldens(recipe: Recipe, folder: Path) -> None:

@@ -1,9 +1,9 @@
 """A recipe: everything that turns datasets into one bundle, as TOML. Unknown keys are errors."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -92,16 +92,34 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """error_of_decided: largest share of wrong labels among the decided validation cells; it sets the threshold.
+    """What the choices aim at, and the limits that a bundle must meet.
 
+    error_of_decided: largest share of wrong labels among the decided validation cells; it sets the threshold.
     error_on_strange: the same on slides made strange; where they err more, a slide is foreign (see calibration.strange).
-    calibration_cells: training cells that set the INT8 ranges. max_size_mb: of the whole bundle.
+    calibration_cells: training cells that set the INT8 ranges.
+
+    Limits, by dataset of the recipe; a bundle that misses one is not made. accuracy, agreement (on the class, of the two INT8
+    encodings) and decided_and_wrong are shares of all cells, int8_drop is FP32 less INT8 accuracy in points. max_size_mb: of
+    the whole bundle. limits_on: the part of the split that they are checked on. "test" checks the figures that the bundle is
+    published with; who then changes the recipe until they are met has chosen on the test split, and the figures mean less.
+    While a recipe is still being tried, check it on "val": that part sets the threshold, so it is kinder than the test.
     """
 
     error_of_decided: float = 0.005
     error_on_strange: float = 0.03
     calibration_cells: int = 512
     max_size_mb: float = 6.0
+    limits_on: Literal["val", "test"] = "test"
+    accuracy_at_least: Mapping[str, float] = {}
+    decided_and_wrong_at_most: Mapping[str, float] = {}
+    int8_drop_at_most: Mapping[str, float] = {}
+    agreement_at_least: Mapping[str, float] = {}
+
+    def datasets(self) -> Iterator[tuple[str, str]]:
+        """Every (field, dataset) that a limit is set for."""
+        for field in self.__struct_fields__:
+            if isinstance(limits := getattr(self, field), Mapping):
+                yield from ((field, dataset) for dataset in limits)
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -143,8 +161,14 @@ def load(path: Path) -> tuple[Recipe, str]:
     """The recipe and the sha256 of its file. Raises SettingsError that names file and field."""
     try:
         content = path.read_bytes()
-        return msgspec.toml.decode(content, type=Recipe), hashlib.sha256(content).hexdigest()
+        recipe = msgspec.toml.decode(content, type=Recipe)
     except OSError as error:
         raise SettingsError(f"cannot read recipe {path}: {error.strerror}", fix="name a file of calibration/recipes") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SettingsError(f"recipe {path}: {error}", fix="correct that field") from error
+    known = [data.dataset for data in recipe.data]
+    for field, dataset in recipe.acceptance.datasets():
+        if dataset not in known:
+            fix = f"name a dataset of the recipe: {', '.join(known)}"
+            raise SettingsError(f"recipe {path}: acceptance.{field} names {dataset}, which the recipe does not read", fix=fix)
+    return recipe, hashlib.sha256(content).hexdigest()
