@@ -6,6 +6,7 @@ Adapters label their samples with these class names and no others; a recipe says
 from dataclasses import dataclass
 from typing import Literal
 
+from calibration.download import Download
 from edgecell.bundle import Group
 
 
@@ -24,24 +25,12 @@ class KnownClass:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedFile:
-    """A file of the dataset. url: plain HTTPS, "" where there is none. md5: as published, "" where none is known.
-
-    verified: whether url and md5 were seen at the source; what was not is a hint and no proof.
-    """
-
-    name: str
-    url: str = ""
-    md5: str = ""
-    verified: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """A dataset as published.
 
-    page: where a person gets it. files: to download there, empty where the page has them in other ways. pixel_um: micrometres
-    per pixel, None where nobody says: a recipe then has to. pixel_um_source: where that number is from; it begins with
+    page: where a person gets it. files: to download over plain HTTPS, empty where the page has them in other ways. by_hand:
+    what a person has to do, and into which folder of the datasets it goes; "" where `files` is all. pixel_um: micrometres per
+    pixel, None where nobody says: a recipe then has to. pixel_um_source: where that number is from; it begins with
     "assumed" where it was not published. grouped_by: what cells share that must not be on both sides of a split.
     """
 
@@ -50,7 +39,8 @@ class Facts:
     citation: str
     page: str
     classes: tuple[KnownClass, ...]
-    files: tuple[PublishedFile, ...] = ()
+    files: tuple[Download, ...] = ()
+    by_hand: str = ""
     pixel_um: float | None = None
     pixel_um_source: str = ""
     grouped_by: Literal["image", "field", "slide", "patient"] = "image"

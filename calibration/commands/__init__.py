@@ -17,6 +17,7 @@ COMMANDS = (
     "evaluate-cells",
     "evaluate-gate",
     "adapt-curve",
+    "fetch",
 )
 
 

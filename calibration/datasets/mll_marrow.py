@@ -22,6 +22,7 @@ FACTS = Facts(
     licence="CC BY 4.0",
     citation="Matek et al. 2021, Blood 138:1917, doi 10.1182/blood.2020010568",
     page="https://doi.org/10.7937/TCIA.AXH3-T579",
+    by_hand="the page hands it out through IBM Aspera Connect alone; put the folders of the classes into mll_marrow/",
     pixel_um=0.1,
     pixel_um_source="assumed: segmented neutrophils are as many pixels across as those of PBC",
     classes=(

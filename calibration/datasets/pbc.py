@@ -8,7 +8,7 @@ Read as published (`PBC_dataset_normal_DIB/<class>/<name>.jpg`) or as the copy o
 from collections.abc import Iterator
 from pathlib import Path
 
-from calibration import archive
+from calibration import addresses, archive
 from calibration.facts import Facts, KnownClass
 from calibration.sample import Sample
 from edgecell.bundle import Group
@@ -25,6 +25,7 @@ FACTS = Facts(
     licence="CC BY 4.0",
     citation="Acevedo et al. 2020, Data in Brief 30:105474, doi 10.17632/snkd93bnjr.1",
     page="https://doi.org/10.17632/snkd93bnjr.1",
+    files=addresses.PBC,
     pixel_um=0.1,
     pixel_um_source="assumed: a red cell of 7.2 um is 70-75 px across in the originals",
     classes=(

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration import addresses
 from calibration.facts import Facts, KnownClass
 from calibration.fields import Boxes, Field, read_fields
 from calibration.sample import Sample
@@ -41,6 +42,7 @@ FACTS = Facts(
     licence="MIT",
     citation="TXL-PBC: a freely accessible labeled peripheral blood cell dataset (Gan et al. 2024)",
     page="https://github.com/lugan113/TXL-PBC_Dataset",
+    files=addresses.TXL_PBC,
     pixel_um_source="assumed: each field's own red cells are 7.2 um across",
     grouped_by="field",
     classes=(_PLATELET, _NOT_A_CELL),
