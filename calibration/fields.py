@@ -1,144 +1,184 @@
-"""Whole fields with labelled boxes: reading them, grouping near-copies, scoring a segmenter on them.
+"""Whole fields with labelled cells: reading them, grouping near-copies, matching boxes.
 
-The layout is YOLO's, as TXL-PBC has it, in a folder or a tar: `images/<split>/<name>.jpg` and `labels/<split>/<name>.txt`, one
-`class x y width height` a line, normalised to the image; classes 0 white cell, 1 red cell, 2 platelet.
+The layout is YOLO's, in a folder or a tar: `images/<split>/<name>.jpg` beside `labels/<split>/<name>.txt`, or
+`<split>/images/...`, or no split at all; below, folders may go on. `calibration.yolo` says what stands in a label file. A field
+without one shows nothing that is labelled.
 
-A found box counts for one labelled box of its kind at most, and only at an intersection over union of 0.5 or more. Border
-cells are included. Fields, not cells, are what the intervals resample: cells of one field stand or fall together.
+A found box counts for one labelled box of its kind at most, and only at an intersection over union of 0.5 or more.
 """
 
-import tarfile
-import time
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypedDict
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration import yolo
+from calibration.tree import opened
 from edgecell.errors import SettingsError
-from edgecell.messages import NUCLEATED, PLATELET, RED_BLOOD_CELL, Frame
-from edgecell.protocols import Segmenter
+from edgecell.imagefile import SUFFIXES
+from edgecell.messages import Frame
 
-KINDS = (NUCLEATED, RED_BLOOD_CELL, PLATELET)
+LOG = logging.getLogger("calibration.fields")
+
+KINDS = yolo.BLOOD.kinds
 IOU = 0.5
+SPLITS = frozenset({"train", "val", "valid", "validation", "test"})
+"""Names of folders that are splits of a set and not a part of its fields' names."""
 Boxes = NDArray[np.float64]
+SourceOf = Callable[[str], str]
+"""The source of the field of that name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Field:
-    """One labelled field. image: uint8 (H, W, 3) RGB. boxes: (N, 4) x0, y0, x1, y1 in px. kinds: (N,) index into KINDS."""
+    """One labelled field. image: uint8 (H, W, 3) RGB. boxes: (N, 4) x0, y0, x1, y1 in px. kinds: (N,) index into the set's.
+
+    name: of its file below `images/<split>`, without suffix. outlines: a polygon for each box, None where a box was drawn; or
+    nothing at all. labelled: whether it had a label file. given_source: where it comes from, "" if nobody said.
+    """
 
     name: str
     split: str
     image: NDArray[np.uint8]
     boxes: Boxes
     kinds: NDArray[np.int64]
+    outlines: tuple[yolo.Outline | None, ...] = ()
+    labelled: bool = True
+    given_source: str = ""
 
     @property
     def source(self) -> str:
-        """Where the field comes from, as far as its size tells: each contributor to TXL-PBC has its own image size."""
+        """Where the field comes from; as far as its size tells if nobody said: each contributor to TXL-PBC has its own."""
         height, width = self.image.shape[:2]
-        return f"{width}x{height}"
+        return self.given_source or f"{width}x{height}"
 
 
-class Score(TypedDict):
-    """Figures of one kind over some fields. interval: 95 %, bootstrap over fields, of f1."""
+def read_fields(
+    data: Path, split: str | None, meaning: yolo.Classes = yolo.BLOOD, source_of: SourceOf | None = None
+) -> Iterator[Field]:
+    """The fields of `split` under a folder or in a tar, sorted by name, one in memory at a time. split: None where the set has
+    none. meaning: of the class numbers. source_of: None takes each image size for a source.
 
-    f1: float
-    interval: tuple[float, float]
-    precision: float
-    recall: float
-    labelled: int
-    found: int
-
-
-class SourceReport(TypedDict):
-    """Figures of the fields of one source. red_count_error: mean absolute error of the red-cell count a field."""
-
-    fields: int
-    kinds: dict[str, Score]
-    red_count_error: float
-    red_count_error_interval: tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """A segmenter on labelled fields. ms_a_field: median. by_source: "all", then each source."""
-
-    split: str
-    ms_a_field: float
-    by_source: dict[str, SourceReport]
-
-    def summary(self) -> dict[str, object]:
-        """All of it as plain values."""
-        return {"split": self.split, "iou": IOU, "ms_a_field": self.ms_a_field, "by_source": self.by_source}
-
-    def __str__(self) -> str:
-        head = f"{'source':<10}{'fields':>7}" + "".join(f"{kind + ' F1':>32}" for kind in KINDS) + f"{'red count error':>24}"
-        rows = [_row(source, figures) for source, figures in self.by_source.items()]
-        note = f"median {self.ms_a_field:.1f} ms a field; boxes one to one at IoU {IOU}; 95 % intervals: bootstrap over fields"
-        return "\n".join([head, *rows, note])
+    Raises SettingsError: no fields, no labels, a label line that is broken, a split that is not there or not given.
+    """
+    with opened(data) as tree:
+        images = _of_split(_named(tree.names, "images", SUFFIXES), split, data, "images")
+        labels = _of_split(_named(tree.names, "labels", frozenset({".txt"})), split, data, "labels")
+        _check_pairs(images, labels, data)
+        for name in sorted(images):
+            image = _decoded(tree.read(images[name]), data, images[name])
+            height, width = image.shape[:2]
+            text = _text(tree.read(labels[name]), data, labels[name]) if name in labels else ""
+            objects = list(yolo.parse(text, f"{data}: {labels.get(name, '')}", (width, height), meaning))
+            yield Field(
+                name=name,
+                split=split or "",
+                image=image,
+                boxes=np.array([each.box for each in objects], np.float64).reshape(-1, 4),
+                kinds=np.array([each.kind for each in objects], np.int64),
+                outlines=tuple(each.outline for each in objects),
+                labelled=name in labels,
+                given_source=source_of(name) if source_of else "",
+            )
 
 
-def _row(source: str, figures: SourceReport) -> str:
-    line = f"{source:<10}{figures['fields']:>7}"
-    for score in figures["kinds"].values():
-        low, high = score["interval"]
-        line += f"{score['f1']:>12.3f} ({low:.3f}-{high:.3f}) n={score['labelled']:<4}"
-    low, high = figures["red_count_error_interval"]
-    return line + f"{figures['red_count_error']:>10.2f} ({low:.2f}-{high:.2f})"
+def source_of(how: str) -> SourceOf | None:
+    """`size`: each image size is a source. `folder`: each folder below `images/<split>`. Else the path of a file with a line
+    `name<TAB>source` for each field. Raises SettingsError; what it returns does for a field that is not in the file."""
+    if how == "size":
+        return None
+    return _folder if how == "folder" else _from_table(Path(how))
 
 
-def read_fields(data: Path, split: str) -> Iterator[Field]:
-    """The fields of `split` ("train" or "val") under a folder or in a tar, sorted by name. Raises SettingsError if none."""
-    images, labels = _read(data, split)
-    if not images:
-        raise SettingsError(f"no images/{split}/*.jpg under {data}", fix="point --data at TXL-PBC's folder or tar")
-    for name in sorted(images):
-        decoded = cv2.imdecode(np.frombuffer(images[name], np.uint8), cv2.IMREAD_COLOR_RGB)
-        if decoded is None:
-            raise SettingsError(f"{name} in {data} is not an image", fix="unpack the data set again")
-        image = decoded.astype(np.uint8, copy=False)
-        kinds, boxes = _parse(labels.get(name, ""), image.shape[1], image.shape[0])
-        yield Field(name=name, split=split, image=image, boxes=boxes, kinds=kinds)
+def _folder(name: str) -> str:
+    return str(PurePosixPath(name).parent)
 
 
-def _read(data: Path, split: str) -> tuple[dict[str, bytes], dict[str, str]]:
-    images: dict[str, bytes] = {}
-    labels: dict[str, str] = {}
-    for path, content in _files(data):
-        if path.parent.name != split:
+def _from_table(path: Path) -> SourceOf:
+    if not path.is_file():
+        raise SettingsError(f"--source {path}: no such file", fix="write size, folder, or the path of a table")
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    for number, row in enumerate(rows, 1):
+        if len(row) != 2 or not all(cell.strip() for cell in row):
+            fix = "write the field's name, a tab and its source"
+            raise SettingsError(f"{path}, row {number}: {len(row)} cells instead of a name and a source", fix=fix)
+    table = {_stem(name.strip()): source.strip() for name, source in rows}
+
+    def listed(name: str) -> str:
+        if name not in table:
+            raise SettingsError(f"{path}: no source for field {name}", fix="give every field of the set a line")
+        return table[name]
+
+    return listed
+
+
+def _named(paths: Sequence[str], folder: str, suffixes: frozenset[str]) -> dict[tuple[str, str], str]:
+    """(split, "" for none; name) -> path, of the files below a folder `images` or `labels`, however it is capitalised."""
+    found: dict[tuple[str, str], str] = {}
+    for path in paths:
+        parts = path.split("/")
+        places = [at for at, part in enumerate(parts[:-1]) if part.lower() == folder]
+        if not places or PurePosixPath(path).suffix.lower() not in suffixes or parts[-1] == "classes.txt":
             continue
-        if path.parent.parent.name == "images":
-            images[path.stem] = content
-        elif path.parent.parent.name == "labels":
-            labels[path.stem] = content.decode()
-    return images, labels
+        above, below = parts[: places[-1]], parts[places[-1] + 1 :]
+        split = ""
+        if len(below) > 1 and below[0].lower() in SPLITS:
+            split, *below = below
+        elif above and above[-1].lower() in SPLITS:
+            split = above[-1]
+        key = split, _stem("/".join(below))
+        if key in found:
+            raise SettingsError(f"{found[key]} and {path} are both field {key[1]}", fix="give one set, with one image a name")
+        found[key] = path
+    return found
 
 
-def _files(data: Path) -> Iterator[tuple[Path, bytes]]:
-    if data.is_dir():
-        for path in sorted(data.rglob("*")):
-            if path.suffix in {".jpg", ".png", ".txt"}:
-                yield path.relative_to(data), path.read_bytes()
-    elif data.is_file() and tarfile.is_tarfile(data):
-        with tarfile.open(data) as tar:
-            for member in tar:
-                content = tar.extractfile(member) if member.isfile() else None
-                if content is not None:
-                    yield Path(member.name), content.read()
-    else:
-        raise SettingsError(f"{data} is neither a folder nor a tar", fix="point --data at TXL-PBC's folder or tar")
+def _of_split(found: dict[tuple[str, str], str], split: str | None, data: Path, folder: str) -> dict[str, str]:
+    """Name -> path of the files of one split, or of a set without any."""
+    splits = sorted({each for each, _ in found if each})
+    if split is None and splits:
+        raise SettingsError(f"{data} has the splits {', '.join(splits)}", fix=f"choose one with --split, e.g. {splits[-1]}")
+    chosen = {name: path for (each, name), path in found.items() if each == (split or "")}
+    if not chosen:
+        where = f"{folder}/{split}" if split else folder
+        there = f"; it has the splits {', '.join(splits)}" if splits else ""
+        fix = "point --data at a folder or tar in YOLO's layout, with images/ and labels/"
+        raise SettingsError(f"no {where}/* under {data}{there}", fix=fix)
+    return chosen
 
 
-def _parse(text: str, width: int, height: int) -> tuple[NDArray[np.int64], Boxes]:
-    rows = np.array([[float(v) for v in line.split()] for line in text.splitlines() if line.strip()]).reshape(-1, 5)
-    half = rows[:, 3:5] / 2
-    size = np.array([width, height, width, height])
-    return rows[:, 0].astype(np.int64), np.hstack([rows[:, 1:3] - half, rows[:, 1:3] + half]) * size
+def _check_pairs(images: dict[str, str], labels: dict[str, str], data: Path) -> None:
+    """Fields without a label file are said to show nothing, which must not pass unnoticed; nor must images that got lost."""
+    if not images.keys() & labels.keys():
+        fix = "give images/x.jpg and labels/x.txt the same name"
+        raise SettingsError(f"no image of {data} has a label file, such as {min(images)}", fix=fix)
+    for one, other, what in ((images, labels, "images have no label file"), (labels, images, "label files have no image")):
+        lost = sorted(one.keys() - other.keys())
+        if lost:
+            LOG.warning("%s: %d %s, such as %s", data, len(lost), what, one[lost[0]])
+
+
+def _stem(name: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.suffix.lower() in SUFFIXES | {".txt"} else name
+
+
+def _decoded(content: bytes, data: Path, name: str) -> NDArray[np.uint8]:
+    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB) if content else None
+    if decoded is None:
+        raise SettingsError(f"{data}: {name} is not an image", fix="unpack the data set again")
+    return decoded.astype(np.uint8, copy=False)
+
+
+def _text(content: bytes, data: Path, name: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{data}: {name} is not UTF-8 text at byte {error.start}", fix="save it as plain text") from None
 
 
 def near_copies(fields: Sequence[Field], alike: float = 0.85) -> NDArray[np.int64]:
@@ -188,89 +228,8 @@ def match(found: Boxes, labelled: Boxes) -> list[tuple[int, int]]:
     return pairs
 
 
-def tallies(field: Field, boxes: Boxes, kinds: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(len(KINDS), 3): matched, found and labelled boxes of each kind in one field."""
-    rows = []
-    for kind in range(len(KINDS)):
-        mine, theirs = boxes[kinds == kind], field.boxes[field.kinds == kind]
-        rows.append((len(match(mine, theirs)), len(mine), len(theirs)))
-    return np.array(rows, np.int64)
-
-
 def frame_of(field: Field, index: int) -> Frame:
     """The field as a source would hand it over: the scale unknown, the image locked."""
     image = np.ascontiguousarray(field.image)
     image.flags.writeable = False
     return Frame(source_id=field.source, index=index, captured_ns=0, image=image, label=field.name)
-
-
-def find(segmenter: Segmenter, field: Field, index: int) -> tuple[Boxes, NDArray[np.int64]]:
-    """Boxes (N, 4) and kinds (N,) that a segmenter finds, border cells included."""
-    cells = [cell for cell in segmenter.segment(frame_of(field, index)).cells if cell.kind in KINDS]
-    boxes = np.array([cell.box_px for cell in cells], np.float64).reshape(-1, 4)
-    return boxes, np.array([KINDS.index(cell.kind) for cell in cells], np.int64)
-
-
-def summary(counts: NDArray[np.int64], rounds: int = 1000, seed: int = 0) -> dict[str, Score]:
-    """Score of each kind from tallies (fields, kinds, 3)."""
-    picks = np.random.default_rng(seed).integers(0, len(counts), (rounds, len(counts)))
-    scores = {}
-    for kind, name in enumerate(KINDS):
-        matched, found, labelled = (int(v) for v in counts[:, kind].sum(axis=0))
-        sums = counts[:, kind][picks].sum(axis=1)
-        low, high = np.percentile(2 * sums[:, 0] / np.maximum(1, sums[:, 1] + sums[:, 2]), [2.5, 97.5])
-        scores[name] = Score(
-            f1=2 * matched / max(1, found + labelled),
-            interval=(float(low), float(high)),
-            precision=matched / max(1, found),
-            recall=matched / max(1, labelled),
-            labelled=labelled,
-            found=found,
-        )
-    return scores
-
-
-def count_error(counts: NDArray[np.int64], rounds: int = 1000, seed: int = 0) -> tuple[float, tuple[float, float]]:
-    """Mean absolute error of the red-cell count a field, with its 95 % bootstrap interval over fields."""
-    errors = np.abs(counts[:, 1, 1] - counts[:, 1, 2])
-    picks = np.random.default_rng(seed).integers(0, len(errors), (rounds, len(errors)))
-    low, high = np.percentile(errors[picks].mean(axis=1), [2.5, 97.5])
-    return float(errors.mean()), (float(low), float(high))
-
-
-def report(fields: Sequence[Field], counts: NDArray[np.int64]) -> dict[str, SourceReport]:
-    """Figures over all fields and by source, from tallies (fields, kinds, 3)."""
-    sources = np.array([field.source for field in fields])
-    parts = {"all": np.ones(len(fields), bool), **{s: sources == s for s in sorted(set(sources.tolist()))}}
-    out: dict[str, SourceReport] = {}
-    for name, chosen in parts.items():
-        error, interval = count_error(counts[chosen])
-        out[name] = {
-            "fields": int(chosen.sum()),
-            "kinds": summary(counts[chosen]),
-            "red_count_error": error,
-            "red_count_error_interval": interval,
-        }
-    return out
-
-
-def evaluate(fields: Sequence[Field], make: Callable[[], Segmenter]) -> tuple[NDArray[np.int64], float]:
-    """Tallies (fields, kinds, 3) and the median milliseconds a field. A fresh segmenter for each source: each is one optics."""
-    counts = np.zeros((len(fields), len(KINDS), 3), np.int64)
-    spent: list[float] = []
-    for source in sorted({field.source for field in fields}):
-        with make() as segmenter:
-            for index, field in enumerate(fields):
-                if field.source == source:
-                    start = time.perf_counter()
-                    boxes, kinds = find(segmenter, field, index)
-                    spent.append((time.perf_counter() - start) * 1e3)
-                    counts[index] = tallies(field, boxes, kinds)
-    return counts, float(np.median(spent))
-
-
-def score(data: Path, split: str, make: Callable[[], Segmenter]) -> Figures:
-    """A segmenter from `make` on the fields of `split`. Raises SettingsError if there are none."""
-    fields = list(read_fields(data, split))
-    counts, spent_ms = evaluate(fields, make)
-    return Figures(split=split, ms_a_field=spent_ms, by_source=report(fields, counts))

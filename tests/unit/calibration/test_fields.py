@@ -1,23 +1,17 @@
-"""Labelled fields: reading, near-copies, one-to-one scoring."""
+"""Labelled fields: reading, near-copies, matching."""
 
 import io
-import json
 import tarfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from numpy.typing import NDArray
+from pictures import encoded
 
 from calibration import fields
-from calibration.commands import cli
 from edgecell.errors import SettingsError
-from edgecell.messages import RED_BLOOD_CELL, Frame, Segmentation
-from edgecell.segmenters.stain import StainSegmenter
-
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "txl_pbc.tar"
 
 
 def scene(seed: int, height: int = 240, width: int = 320) -> NDArray[np.uint8]:
@@ -39,8 +33,8 @@ def labelled(image: NDArray[np.uint8], boxes: list[list[float]], kinds: list[int
 
 def write(folder: Path, name: str, image: NDArray[np.uint8], labels: str, split: str = "train") -> None:
     for part, suffix in (("images", "jpg"), ("labels", "txt")):
-        (folder / part / split).mkdir(parents=True, exist_ok=True)
         target = folder / part / split / f"{name}.{suffix}"
+        target.parent.mkdir(parents=True, exist_ok=True)
         if suffix == "jpg":
             target.write_bytes(cv2.imencode(".jpg", image[:, :, ::-1])[1].tobytes())
         else:
@@ -108,59 +102,78 @@ def test_one_box_matches_one_label() -> None:
     assert fields.match(label, np.zeros((0, 4))) == []
 
 
-def test_a_box_of_another_kind_matches_nothing() -> None:
-    field = labelled(scene(0), [[0, 0, 10, 10]], [1])
-    right = fields.tallies(field, field.boxes, np.array([1]))
-    wrong = fields.tallies(field, field.boxes, np.array([0]))
-    assert right[1].tolist() == [1, 1, 1]
-    assert wrong[:2].tolist() == [[0, 1, 0], [0, 0, 1]]
+def test_splits_are_folders_above_or_below_or_absent(tmp_path: Path) -> None:
+    layouts = {"images/val/a": "val", "valid/images/a": "valid", "Images/a": None}
+    for number, (place, split) in enumerate(layouts.items()):
+        folder = tmp_path / str(number)
+        for part, content in ((place + ".png", encoded(".png", scene(1))), (labels_of(place), b"2 0.5 0.5 0.1 0.1\n")):
+            (folder / part).parent.mkdir(parents=True)
+            (folder / part).write_bytes(content)
+        [field] = fields.read_fields(folder, split)
+        assert (field.name, field.split, field.kinds.tolist(), field.labelled) == ("a", split or "", [2], True)
 
 
-def test_figures_by_source() -> None:
-    both = [labelled(scene(0), [], []), labelled(scene(1, 240, 240), [], [])]
-    counts = np.array([[[1, 1, 1], [8, 10, 8], [0, 0, 0]], [[0, 1, 1], [5, 5, 9], [0, 0, 0]]], np.int64)
-    figures = fields.report(both, counts)
-    assert list(figures) == ["all", "240x240", "320x240"]
-    assert figures["all"]["kinds"][RED_BLOOD_CELL]["f1"] == pytest.approx(2 * 13 / 32)
-    assert figures["all"]["red_count_error"] == 3.0
-    assert figures["240x240"]["kinds"]["nucleated"]["f1"] == 0.0
-    low, high = figures["all"]["kinds"][RED_BLOOD_CELL]["interval"]
-    assert low == pytest.approx(10 / 14)
-    assert high == pytest.approx(16 / 18)
+def labels_of(place: str) -> str:
+    return place.replace("images", "labels").replace("Images", "Labels") + ".txt"
 
 
-class Exact(StainSegmenter):
-    """A stand-in that finds nothing, to test the command without a segmenter's mistakes."""
-
-    def segment(self, frame: Frame) -> Segmentation:
-        assert not frame.image.flags.writeable
-        return Segmentation(cells=(), pixel_um=None, pixel_um_source="unknown")
-
-
-def test_figures_are_a_table_or_plain_values(tmp_path: Path) -> None:
-    write(tmp_path, "x", scene(0), "1 0.5 0.5 0.25 0.5\n")
-    found = fields.score(tmp_path, "train", Exact)
-    figures = json.loads(json.dumps(found.summary()))
-    assert (figures["split"], figures["iou"]) == ("train", 0.5)
-    assert figures["by_source"]["all"]["kinds"][RED_BLOOD_CELL]["recall"] == 0.0
-    assert figures["by_source"]["all"]["red_count_error"] == 1.0
-    assert "320x240" in str(found)
+def test_a_split_is_never_guessed(tmp_path: Path) -> None:
+    write(tmp_path, "a", scene(1), "")
+    write(tmp_path, "b", scene(2), "", split="val")
+    with pytest.raises(SettingsError, match=r"has the splits train, val\. Fix: choose one with --split"):
+        list(fields.read_fields(tmp_path, None))
+    with pytest.raises(SettingsError, match=r"no images/test/\* under .*; it has the splits train, val"):
+        list(fields.read_fields(tmp_path, "test"))
 
 
-def test_the_command_prints_either(tmp_path: Path) -> None:
-    write(tmp_path, "x", scene(0), "1 0.5 0.5 0.25 0.5\n")
-    arguments = ["evaluate-fields", "--data", str(tmp_path), "--split", "train"]
-    plain, as_json = (CliRunner().invoke(cli, [*arguments, *more]) for more in ([], ["--json"]))
-    assert (plain.exit_code, as_json.exit_code) == (0, 0), plain.output + as_json.output
-    assert plain.stdout.splitlines()[1].startswith("all ")
-    assert set(json.loads(as_json.stdout)["by_source"]) == {"all", "320x240"}
+def test_sources_are_sizes_folders_or_as_a_table_says(tmp_path: Path) -> None:
+    for name in ("one/a", "two/b"):
+        write(tmp_path, name, scene(1), "")
+    table = tmp_path / "sources.tsv"
+    table.write_text("one/a.jpg\tZeiss\ntwo/b\tLeitz\n")
+
+    def sources(how: str) -> list[str]:
+        return [field.source for field in fields.read_fields(tmp_path, "train", source_of=fields.source_of(how))]
+
+    assert sources("size") == ["320x240", "320x240"]
+    assert sources("folder") == ["one", "two"]
+    assert sources(str(table)) == ["Zeiss", "Leitz"]
+    table.write_text("one/a\tZeiss\n")
+    with pytest.raises(SettingsError, match="no source for field two/b"):
+        sources(str(table))
+    table.write_text("one/a Zeiss\n")
+    with pytest.raises(SettingsError, match=r"sources\.tsv, row 1: 1 cells"):
+        sources(str(table))
+    with pytest.raises(SettingsError, match="no such file"):
+        sources("microscope")
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason=f"needs {SHARED.name} in shared/data beside the project")
-def test_real_fields_are_segmented_as_well_as_promised() -> None:
-    chosen = [field for number, field in enumerate(fields.read_fields(SHARED, "train")) if number % 46 == 0]
-    counts, _ = fields.evaluate(chosen, StainSegmenter)
-    figures = fields.report(chosen, counts)["all"]
-    assert figures["kinds"]["nucleated"]["f1"] >= 0.85
-    assert figures["kinds"][RED_BLOOD_CELL]["f1"] >= 0.8
-    assert figures["red_count_error"] <= 3.0
+def test_what_lacks_its_other_half_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, "a", scene(1), "1 0.5 0.5 0.25 0.5\n")
+    write(tmp_path, "b", scene(2), "")
+    write(tmp_path, "c", scene(3), "")
+    (tmp_path / "labels" / "train" / "b.txt").unlink()
+    (tmp_path / "images" / "train" / "c.jpg").unlink()
+    (tmp_path / "labels" / "train" / "classes.txt").write_text("white\nred\nplatelet\n")
+    assert [(field.name, field.labelled) for field in fields.read_fields(tmp_path, "train")] == [("a", True), ("b", False)]
+    assert "1 images have no label file, such as images/train/b.jpg" in caplog.text
+    assert "1 label files have no image, such as labels/train/c.txt" in caplog.text
+    (tmp_path / "labels" / "train" / "a.txt").unlink()
+    with pytest.raises(SettingsError, match=r"no image of .* has a label file"):
+        list(fields.read_fields(tmp_path, "train"))
+
+
+def test_a_broken_label_is_named_by_file_and_line(tmp_path: Path) -> None:
+    write(tmp_path, "a", scene(1), "1 0.5 0.5 0.25 0.5\n1 0.5 0.5\n")
+    with pytest.raises(SettingsError, match=r"labels/train/a\.txt, line 2: 3 values"):
+        list(fields.read_fields(tmp_path, "train"))
+    (tmp_path / "labels" / "train" / "a.txt").write_bytes(b"1 0.5 \xff")
+    with pytest.raises(SettingsError, match=r"labels/train/a\.txt is not UTF-8 text at byte 6"):
+        list(fields.read_fields(tmp_path, "train"))
+
+
+def test_one_name_twice_is_refused(tmp_path: Path) -> None:
+    for part in ("one", "two"):
+        write(tmp_path / part, "a", scene(1), "")
+    with pytest.raises(SettingsError, match=r"are both field a"):
+        list(fields.read_fields(tmp_path, "train"))
