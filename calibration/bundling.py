@@ -168,6 +168,7 @@ def _manifest(
         outputs=(OutputSpec(name=LOGITS, shape=(len(recipe.classes),)), OutputSpec(name=FEATURES, shape=(width,))),
         confidence=confidence,
         quantization=quantization,
+        tolerant=tuple(group.classes for group in recipe.tolerant),
         files={},
         metrics=metrics,
         provenance=Provenance(

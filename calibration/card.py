@@ -11,8 +11,27 @@ SPLIT_NOTE = "Split by image; the same patients may be on both sides."
 
 
 def _table(figures: Figures) -> str:
-    rows = [f"| {each.name} | {each.n} | {percent(each.precision)} | {percent(each.recall)} |" for each in figures.classes]
-    return "\n".join(["| class | n | precision | recall |", "|---|---|---|---|", *rows])
+    rows = [
+        f"| {each.name} | {each.n} | {' | '.join(percent(one) for one in (each.precision, each.recall, each.f1))} |"
+        for each in figures.classes
+    ]
+    return "\n".join(["| class | n | precision | recall | F1 |", "|---|---|---|---|---|", *rows])
+
+
+def _averages(figures: Figures) -> list[str]:
+    """What is there of macro F1, AUC and the comparison with the float model."""
+    lines = [
+        f"- macro F1 over {len(each.classes)} classes{without}: {each.f1}"
+        for each, without in ((figures.macro, ""), (figures.without_reject, ", those that are cells"))
+        if each
+    ]
+    if figures.tolerant:
+        lines.append(f"- accuracy with neighbouring stages of maturation tolerated: {figures.tolerant}")
+    if figures.auc:
+        lines.append(f"- AUC, each class against the rest, mean of {len(figures.auc.classes)}: {figures.auc.macro:.4f}")
+    if figures.beside_float:
+        lines.append(f"- accuracy of INT8 less that of FP32: {figures.beside_float}")
+    return lines
 
 
 def _section(title: str, figures: Figures) -> str:
@@ -22,6 +41,7 @@ def _section(title: str, figures: Figures) -> str:
         f"- accuracy (arg-max, unsure cells included): {figures.accuracy}",
         f"- decided: {figures.decided}; right of those: {figures.right_of_decided}",
         f"- decided and wrong, of all cells: {figures.wrong}",
+        *_averages(figures),
     ]
     return "\n".join([*lines, "", _table(figures)])
 
@@ -43,7 +63,8 @@ at most {100 * recipe.acceptance.error_of_decided:g} %.
 
 ## Figures
 
-{SPLIT_NOTE} No choice was made on a test split. Intervals are exact binomial ones (Clopper-Pearson).
+{SPLIT_NOTE} No choice was made on a test split. Intervals are 95 % ones: exact binomial (Clopper-Pearson) for
+shares of cells and, through the Jaccard index, for the F1 of a class; a bootstrap over the cells for means over classes.
 Classes with fewer than {ENOUGH} cells support no claim.
 
 {sections}

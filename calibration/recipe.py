@@ -122,6 +122,12 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 yield from ((field, dataset) for dataset in limits)
 
 
+class Tolerant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Classes that tolerant scoring lets stand for one another: neighbouring stages of a maturation. Groups may overlap."""
+
+    classes: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole recipe. The first dataset of `data` is the one whose test split gives the bundle's figures."""
 
@@ -134,6 +140,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     network: Network
     training: Training
     acceptance: Acceptance = Acceptance()
+    tolerant: tuple[Tolerant, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -171,4 +178,7 @@ def load(path: Path) -> tuple[Recipe, str]:
         if dataset not in known:
             fix = f"name a dataset of the recipe: {', '.join(known)}"
             raise SettingsError(f"recipe {path}: acceptance.{field} names {dataset}, which the recipe does not read", fix=fix)
+    strangers = sorted({name for group in recipe.tolerant for name in group.classes} - set(recipe.class_names))
+    if strangers:
+        raise SettingsError(f"recipe {path}: tolerant names {', '.join(strangers)}", fix="name classes of the recipe there")
     return recipe, hashlib.sha256(content).hexdigest()

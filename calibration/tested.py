@@ -1,7 +1,7 @@
 """The test of a bundle's models: INT8, FP32 and both encodings on the same cells of one part of every dataset."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from calibration import split
 from calibration.cells import scored
 from calibration.evaluate import run, score
 from calibration.metrics import Figures, Share
+from calibration.paired import paired
 from calibration.recipe import Recipe
 from edgecell.bundle import LOGITS, Confidence, Encoding, Metric
 from edgecell.certificate import Figure
@@ -54,7 +55,12 @@ class Tested:
             "agreement_u8s8_s8s8": self.agreement,
         }
         n = self.int8.accuracy.n
+        means = {"macro_f1": self.int8.macro, "macro_f1_without_reject": self.int8.without_reject}
         found = {name: of_share(share) for name, share in shares.items()}
+        for name, mean in means.items():
+            if mean:
+                low, high = mean.f1.interval
+                found[name] = Figure(value=mean.f1.value, n=n, low=low, high=high)
         found["int8_drop"] = Figure(value=100 * (self.lost - self.gained) / n if n else None, n=n)
         return {f"{self.prefix}.{name}": figure for name, figure in found.items()}
 
@@ -95,14 +101,19 @@ def _compare(
     folder: Path,
 ) -> Tested:
     int8, fp32, simulated = (run(folder, name, crops, recipe.preprocess)[LOGITS] for name in ENCODINGS)
-    right, right_fp32 = int8.argmax(axis=1) == truth, fp32.argmax(axis=1) == truth
+    reject = [entry.name for entry in recipe.classes if entry.group == "reject"]
+    tolerant = [group.classes for group in recipe.tolerant]
+    int8_figures, fp32_figures = (
+        score(logits, truth, confidence, recipe.class_names, reject=reject, tolerant=tolerant) for logits in (int8, fp32)
+    )
+    beside = paired(int8.argmax(axis=1), fp32.argmax(axis=1), truth)
     same = int8.argmax(axis=1) == simulated.argmax(axis=1)
     return Tested(
         dataset=dataset,
         part=part,
-        int8=score(int8, truth, confidence, recipe.class_names),
-        fp32=score(fp32, truth, confidence, recipe.class_names),
+        int8=replace(int8_figures, beside_float=beside),
+        fp32=fp32_figures,
         agreement=Share(count=int(same.sum()), n=len(same)),
-        gained=int((right & ~right_fp32).sum()),
-        lost=int((right_fp32 & ~right).sum()),
+        gained=beside.gained,
+        lost=beside.lost,
     )

@@ -113,6 +113,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that edgecell knows of a model.
 
+    tolerant: groups of classes that tolerant scoring lets stand for one another; a run does not use them.
     files: path inside the bundle -> sha256. metrics: name -> value, or a table of values; null is "not enough cells to say".
     """
 
@@ -126,6 +127,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     outputs: tuple[OutputSpec, ...]
     confidence: Confidence
     quantization: Quantization
+    tolerant: tuple[tuple[str, ...], ...] = ()
     files: Mapping[str, Sha256]
     metrics: Mapping[str, Metric | Mapping[str, Metric]]
     provenance: Provenance
@@ -234,6 +236,9 @@ def _problems(manifest: Manifest) -> Iterator[str]:
     shapes = {each.name: each.shape for each in manifest.outputs}
     if manifest.task == "classify" and shapes.get(LOGITS) != (len(names),):
         yield f"a classifier needs an output {LOGITS!r} of shape ({len(names)},), one number a class"
+    strangers = sorted({name for group in manifest.tolerant for name in group} - set(names))
+    if strangers:
+        yield f"tolerant names what is no class: {', '.join(strangers)}"
     yield from (f"unsafe path {name!r} in files" for name in manifest.files if not _is_safe(name))
 
 

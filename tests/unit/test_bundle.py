@@ -106,6 +106,10 @@ def bad_sum(manifest: dict[str, Any]) -> None:
     manifest["files"]["u8s8.onnx"] = "abc"
 
 
+def stranger_tolerated(manifest: dict[str, Any]) -> None:
+    manifest["tolerant"] = [["neutrophil", "blast"]]
+
+
 DAMAGE = [
     (two_of_a_name, "unique"),
     (no_classes, "class names must be present"),
@@ -117,6 +121,7 @@ DAMAGE = [
     (no_logits, "logits"),
     (cold, "temperature"),
     (bad_sum, "files"),
+    (stranger_tolerated, "tolerant names what is no class: blast"),
 ]
 
 

@@ -76,6 +76,8 @@ def test_tables_of_classes_name_what_there_is(path: Path) -> None:
         ('specimen = "blood"', 'specimen = "tea"', r"tea.*specimen"),
         ('group = "reject"', 'group = "rejects"', r"rejects.*classes"),
         ("epochs = 36", "epochs =", r"[Ii]nvalid"),
+        ("[preprocess]", '[[tolerant]]\nclasses = ["blast", "monocyte"]\n[preprocess]', "tolerant names blast"),
+        ("[preprocess]", '[[tolerant]]\nclasses = ["monocyte"]\n[preprocess]', r"length >= 2.*tolerant"),
     ],
 )
 def test_a_fault_is_named_with_file_and_field(old: str, new: str, named: str, tmp_path: Path) -> None:
