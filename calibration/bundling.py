@@ -6,24 +6,20 @@ export -> quantize -> choose the confidence -> test -> golden cells -> features 
 import logging
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import nn
 
-from calibration import features, golden_cells
+from calibration import features, golden_cells, int8
 from calibration.card import card
-from calibration.cells import TrainingCells, plain_crops
+from calibration.cells import TrainingCells
 from calibration.certify import figures_of, hold, wanted
 from calibration.choose import choose
 from calibration.datasets import adapter
 from calibration.evaluate import run
 from calibration.export import FEATURES, INPUT, export
-from calibration.quantize import quantize
 from calibration.recipe import Data, Recipe
 from calibration.tested import measure
 from edgecell.bundle import (
@@ -32,7 +28,6 @@ from edgecell.bundle import (
     Bundle,
     Confidence,
     Dataset,
-    Encoding,
     InputSpec,
     Manifest,
     Metric,
@@ -43,10 +38,8 @@ from edgecell.bundle import (
 )
 from edgecell.errors import SettingsError
 from edgecell.golden import GOLDEN, write_golden
-from edgecell.preprocess import to_batch
 
 LOG = logging.getLogger("edgecell.calibration")
-ENCODINGS: tuple[Encoding, ...] = ("u8s8", "s8s8")
 MODELS = ("float.onnx", "fp16.onnx", "u8s8.onnx", "s8s8.onnx")
 
 
@@ -58,13 +51,8 @@ def bundle(recipe: Recipe, recipe_sha256: str, model: nn.Module, cells: Training
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     export(model, recipe, folder / "float.onnx")
+    quantization = int8.make(recipe, cells, root, folder)
     halve(folder / "float.onnx", folder / "fp16.onnx")
-    quantized = quantize(folder / "float.onnx", calibration_batches(recipe, cells), folder)
-    quantization = Quantization(
-        method="static Q/DQ, minimum to maximum, per channel",
-        calibration_cells=quantized.calibration_cells,
-        kept_float=quantized.kept_float,
-    )
     return finish(recipe, recipe_sha256, quantization, cells, root, folder)
 
 
@@ -106,22 +94,12 @@ def halve(float_onnx: Path, path: Path) -> None:
     onnx.save(convert_float_to_float16(onnx.load(float_onnx), keep_io_types=True), path)
 
 
-def calibration_batches(recipe: Recipe, cells: TrainingCells) -> Iterator[NDArray[np.float32]]:
-    """Plain crops of training cells drawn with the recipe's seed: what the device sees, without augmentation."""
-    rng = np.random.default_rng(recipe.training.seed)
-    count = min(recipe.acceptance.calibration_cells, len(cells.names))
-    chosen = rng.choice(len(cells.names), count, replace=False)
-    for at in range(0, count, 64):
-        yield to_batch(plain_crops(cells.windows[chosen[at : at + 64]], recipe.preprocess), recipe.preprocess)
-
-
 def write_goldens(recipe: Recipe, folder: Path) -> None:
     """golden.npz: the answers of the float model and of both encodings to phantom crops."""
     crops = golden_cells.draw(recipe.preprocess)
     reference = run(folder, "float", crops, recipe.preprocess)
-    kept = write_golden(
-        folder / GOLDEN, crops, reference, {encoding: run(folder, encoding, crops, recipe.preprocess) for encoding in ENCODINGS}
-    )
+    answers = {encoding: run(folder, encoding, crops, recipe.preprocess) for encoding in int8.ENCODINGS}
+    kept = write_golden(folder / GOLDEN, crops, reference, answers)
     LOG.info("%d golden cells", kept)
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 Ranges = Mapping[str, tuple[float, float]]
 
 MIN_MAX, ENTROPY, PERCENTILE = "min-max", "entropy", "percentile"
-METHOD = r"^(min-max|entropy|percentile (100|[5-9]\d)(\.\d+)?)$"  # of a recipe, e.g. "percentile 99.99"
 
 _BINS = 4096  # on each side of zero: at least 2048 below the largest value, as many as Migacz's and TensorRT's histograms have
 _LEVELS = 128  # steps of an int8 magnitude

@@ -11,6 +11,8 @@ from edgecell.bundle import CellClass, Specimen
 from edgecell.errors import SettingsError
 from edgecell.preprocess import Preprocess
 
+RangeMethod = Annotated[str, msgspec.Meta(pattern=r"^(min-max|entropy|percentile (100|[5-9]\d(\.\d+)?))$")]
+
 
 class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One dataset of the recipe. split: file of names below calibration/splits. repeat: how often an epoch shows each cell.
@@ -128,6 +130,25 @@ class Tolerant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     classes: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]
 
 
+class Int8(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the INT8 models are made. methods: for ranges, compared on `compared_cells` training cells that set none.
+
+    largest_drop: accuracy that INT8 may lose on the validation cells, as a share of them. Where either encoding loses more, the
+    network is fine-tuned with quantization simulated, for `fine_tune_steps` steps at a learning rate that falls from `rate`.
+    """
+
+    methods: Annotated[tuple[RangeMethod, ...], msgspec.Meta(min_length=1)] = (
+        "min-max",
+        "entropy",
+        "percentile 99.9",
+        "percentile 99.99",
+    )
+    compared_cells: Annotated[int, msgspec.Meta(ge=1)] = 512
+    largest_drop: float = 0.001
+    fine_tune_steps: Annotated[int, msgspec.Meta(ge=0)] = 300
+    rate: Annotated[float, msgspec.Meta(gt=0)] = 1e-4
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole recipe. The first dataset of `data` is the one whose test split gives the bundle's figures."""
 
@@ -141,6 +162,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     training: Training
     acceptance: Acceptance = Acceptance()
     tolerant: tuple[Tolerant, ...] = ()
+    int8: Int8 = Int8()
 
     @property
     def class_names(self) -> tuple[str, ...]:

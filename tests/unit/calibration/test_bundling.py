@@ -60,7 +60,12 @@ def test_the_bundle_is_whole(made: Bundle, folder: Path) -> None:
     assert (manifest.name, made.class_names) == ("toy", ("neutrophil", "lymphocyte", "platelet"))
     assert manifest.provenance.recipe_sha256 == sha256_of(folder / "toy.toml")
     assert manifest.provenance.commit != ""
-    assert manifest.quantization.calibration_cells == 24
+    quantization = manifest.quantization
+    assert (quantization.calibration_cells, quantization.compared_cells) == (24, 24)
+    assert [trial.method for trial in quantization.compared] == list(recipe.Int8().methods)
+    best = min(quantization.compared, key=lambda trial: sum(trial.error.values()))
+    assert quantization.method == f"static Q/DQ, {best.method}, per channel"
+    assert set(quantization.drop) == {"u8s8", "s8s8"}
     assert NOTICE in made.file("CARD.md").read_text()
     assert 0 < manifest.confidence.unsure_below <= 1
 
