@@ -14,6 +14,7 @@ COMMANDS = (
     "evaluate",
     "ablate",
     "evaluate-fields",
+    "evaluate-masks",
     "evaluate-cells",
     "evaluate-gate",
     "adapt-curve",
