@@ -117,10 +117,13 @@ def changed(base: Recipe, table: Ablation, change: Change, seed: int) -> Recipe:
 def row(base: Recipe, table: Ablation, change: Change, seed: int, root: Path, work: Path) -> Row:
     """Train and score one row. torch is needed here only."""
     from calibration import train
+    from calibration.fit import Job
 
     how = changed(base, table, change, seed)
     chosen = few(how, table.cells_per_class, root, work)
-    model = train.train(how, chosen, {}, work / f"{slug(change.name)}-{seed}.pt")
+    job = Job(name=f"{slug(change.name)}-{seed}", work=work)
+    model = train.train(how, chosen, {}, job)
+    job.done_with()
     home = how.data[0]
     parts = {home.dataset: cells.scored(how.preprocess, how.class_names, home, "val", root)}
     trained = {data.dataset for data in how.data}

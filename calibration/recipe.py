@@ -82,7 +82,11 @@ class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Schedule: AdamW with one cosine cycle and an exponential moving average of the weights."""
+    """Schedule: AdamW with one cosine cycle and an exponential moving average of the weights.
+
+    precision: of convolutions in training; auto: bfloat16 on a CPU that has it, else float32. frozen_after: epochs of ordinary
+    batch norm before its statistics are frozen, where torchrun trains (see calibration.parallel).
+    """
 
     seed: int
     epochs: int
@@ -90,6 +94,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rate: float = 2e-3
     weight_decay: float = 0.05
     average: float = 0.998
+    precision: Literal["auto", "float32"] = "auto"
     augment: Augment = Augment()
 
 

@@ -7,17 +7,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from toy_cells import PIXEL_UM, toy_cell, toy_recipe, write_split
+from toy_cells import toy_recipe, write_split
+from toy_training import scored_cells, training_cells
 
 torch = pytest.importorskip("torch", reason="the workshop's torch is not installed")
 
 from calibration import train  # noqa: E402
-from calibration.augment import base_window  # noqa: E402
 from calibration.cells import ScoredCells, TrainingCells  # noqa: E402
+from calibration.fit import Job, follow  # noqa: E402
 from calibration.models.resnet_int8 import MixStyle, ResNetInt8  # noqa: E402
-from calibration.recipe import Augment, Recipe  # noqa: E402
-from edgecell.bundle import CellClass  # noqa: E402
-from edgecell.preprocess import cut  # noqa: E402
+from calibration.recipe import Recipe  # noqa: E402
 
 # Python 3.12 warns of a fork beside threads; the loader's child never touches torch's or OpenCV's.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -32,9 +31,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-LABELS = ("neutrophil", "lymphocyte", "platelet")
-
-
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     folder = tmp_path_factory.mktemp("train")
@@ -43,24 +39,12 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 
 @pytest.fixture(scope="module")
 def cells() -> TrainingCells:
-    """40 cells of three classes in turn; the last ten allow all three."""
-    labels = [LABELS[number % 3] for number in range(40)]
-    windows = np.stack([base_window(toy_cell(label, n), (112.0, 112.0), PIXEL_UM) for n, label in enumerate(labels)])
-    allowed = np.array([[name == label for name in LABELS] for label in labels])
-    allowed[30:] = True
-    masks = np.where(windows[:, :, :, 1] < 200, 255, 0).astype(np.uint8)
-    return TrainingCells(
-        names=tuple(f"toy/{n}" for n in range(40)), allowed=allowed, windows=windows, masks=masks, repeats=np.ones(40, np.int64)
-    )
+    return training_cells()
 
 
 @pytest.fixture(scope="module")
 def scored(recipe: Recipe) -> ScoredCells:
-    labels = [LABELS[number % 3] for number in range(12)]
-    size = recipe.preprocess.size_px
-    crops = np.stack([cut(toy_cell(label, 100 + n), (112, 112), PIXEL_UM, 20.0, size) for n, label in enumerate(labels)])
-    allowed = np.array([[name == label for name in LABELS] for label in labels])
-    return ScoredCells(names=tuple(f"toy/{n}" for n in range(12)), allowed=allowed, crops=crops, slides=("toy/",) * 12)
+    return scored_cells(recipe)
 
 
 # The loss
@@ -92,77 +76,6 @@ def test_loss_pulls_towards_what_is_allowed() -> None:
     assert gradient[0] == gradient[1] < 0 < gradient[2]
 
 
-# The steps
-
-
-def same(one: tuple[object, object], two: tuple[object, object]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
-
-
-def test_a_step_is_the_same_whoever_asks_and_when(cells: TrainingCells, recipe: Recipe) -> None:
-    one, other = train.Steps(cells, recipe), train.Steps(cells, recipe)
-    assert len(one) == 20
-    forwards = [one[number] for number in range(len(one))]
-    backwards = [other[number] for number in reversed(range(len(other)))][::-1]
-    assert all(same(a, b) for a, b in zip(forwards, backwards, strict=True))
-    assert not same(forwards[0], forwards[1])
-
-
-def test_an_epoch_shows_every_cell_once(cells: TrainingCells, recipe: Recipe) -> None:
-    """Cells told apart by their place in the order: allowed rows are made unique."""
-    marked = np.array([[bool(n >> bit & 1) for bit in range(6)] for n in range(40)])
-    classes = tuple(CellClass(name=f"c{n}", abbreviation=f"C{n}", group="other") for n in range(6))
-    six = msgspec.structs.replace(recipe, classes=classes)
-    told = TrainingCells(names=cells.names, allowed=marked, windows=cells.windows, masks=cells.masks, repeats=cells.repeats)
-    steps = train.Steps(told, six)
-    orders = []
-    for epoch in range(2):
-        rows = np.concatenate([steps[epoch * steps.per_epoch + n][1].numpy() for n in range(steps.per_epoch)])
-        orders.append((rows * 2 ** np.arange(6)).sum(axis=1).tolist())
-    assert sorted(orders[0]) == sorted(orders[1]) == list(range(40))
-    assert orders[0] != orders[1]
-
-
-def test_an_epoch_shows_a_repeated_cell_that_often(cells: TrainingCells, recipe: Recipe) -> None:
-    steps = train.Steps(replace(cells, repeats=np.arange(40) % 3), recipe)
-    assert np.bincount(steps.shown, minlength=40).tolist() == (np.arange(40) % 3).tolist()
-    assert steps.per_epoch == len(steps.shown) // recipe.training.batch
-
-
-def test_every_epoch_shows_a_cell_otherwise(cells: TrainingCells, recipe: Recipe) -> None:
-    """40 times the same cell: two batches differ by their augmentation alone."""
-    alike = TrainingCells(
-        names=cells.names,
-        allowed=np.repeat(cells.allowed[:1], 40, axis=0),
-        windows=np.repeat(cells.windows[:1], 40, axis=0),
-        masks=np.repeat(cells.masks[:1], 40, axis=0),
-        repeats=cells.repeats,
-    )
-    steps = train.Steps(alike, recipe)
-    assert not same(steps[0], steps[steps.per_epoch])
-    assert not same(steps[0], steps[1])
-    first = steps[0][0]
-    assert not torch.equal(first[0], first[1])
-
-
-def test_the_seed_changes_the_steps(cells: TrainingCells, recipe: Recipe) -> None:
-    other = msgspec.structs.replace(recipe, training=msgspec.structs.replace(recipe.training, seed=2))
-    assert not same(train.Steps(cells, recipe)[0], train.Steps(cells, other)[0])
-
-
-def test_backgrounds_come_from_the_reject_class_alone(cells: TrainingCells, recipe: Recipe) -> None:
-    """Without a reject class there is nothing to lay a cell on; with one, its cells are the grounds and keep their own."""
-    reject = (*recipe.classes[:2], CellClass(name="not_a_cell", abbreviation="NAC", group="reject"))
-    always = msgspec.structs.replace(recipe.training, augment=Augment(background=1.0))
-    plain, mixed = (msgspec.structs.replace(recipe, training=always, classes=each) for each in (recipe.classes, reject))
-    assert not train.Steps(cells, plain).is_empty.any()
-    steps = train.Steps(cells, mixed)
-    assert steps.empty.tolist() == [number for number in range(30) if number % 3 == 2], "single labels only"
-    assert steps._base(2).mask is None
-    assert steps._base(0).mask is not None
-    assert not same(steps[0], train.Steps(cells, plain)[0])
-
-
 # The weights
 
 
@@ -172,12 +85,12 @@ def test_averaged_weights_follow() -> None:
         model.weight.fill_(3.0)
         model.running_mean.fill_(8.0)
         model.num_batches_tracked.fill_(7)
-    train.follow(average, model, 0.75)
+    follow(average, model, 0.75)
     assert average.weight.tolist() == [1.5, 1.5]
     assert average.running_mean.tolist() == [2.0, 2.0]
     assert average.num_batches_tracked.item() == 7, "a counter has no average"
     assert model.weight.tolist() == [3.0, 3.0]
-    train.follow(average, model, 0.0)
+    follow(average, model, 0.0)
     assert average.weight.tolist() == [3.0, 3.0]
 
 
@@ -194,17 +107,18 @@ def test_accuracy_takes_any_label_that_is_allowed(recipe: Recipe, scored: Scored
 
 
 def test_a_run_can_be_repeated_bit_for_bit(recipe: Recipe, cells: TrainingCells, scored: ScoredCells, tmp_path: Path) -> None:
-    one = train.train(recipe, cells, {"toy": scored}, tmp_path / "one.pt").state_dict()
+    one = train.train(recipe, cells, {"toy": scored}, Job(name="one", work=tmp_path)).state_dict()
     torch.randn(100)
-    two = train.train(recipe, cells, {}, tmp_path / "two.pt").state_dict()
-    assert all(torch.equal(one[name], two[name]) for name in one), "whether it was watched or not"
+    two = train.train(recipe, cells, {}, Job(name="two", work=tmp_path, workers=2)).state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one), "whether it was watched or not, by however many workers"
     saved = torch.load(tmp_path / "one.pt", weights_only=True)
     assert all(torch.equal(one[name], saved[name]) for name in one)
     torch.manual_seed(recipe.training.seed)
     fresh = train.network(recipe).state_dict()
     assert not torch.equal(fresh["head.weight"], one["head.weight"])
     seed = msgspec.structs.replace(recipe.training, seed=2)
-    other = train.train(msgspec.structs.replace(recipe, training=seed), cells, {}, tmp_path / "other.pt").state_dict()
+    changed = msgspec.structs.replace(recipe, training=seed)
+    other = train.train(changed, cells, {}, Job(name="other", work=tmp_path)).state_dict()
     assert not torch.equal(other["head.weight"], one["head.weight"])
 
 
