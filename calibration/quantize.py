@@ -8,8 +8,8 @@ skip input of residual additions (the settings of NVIDIA's Model-Optimizer; Tens
 The ranges are collected once and used for both, and the same layers stay float in both: the final layers, linear or
 convolution, which are small and decide, and convolutions of under 16 channels. For the first one, on RGB, that holds for a CPU
 too: measured with ONNX Runtime 1.31 on x86 with VNNI, 16 cells of 80 px, INT8 there saves no time (6.05 against 5.95 ms) and
-costs accuracy (error of the logits 0.030 against 0.022 of their spread). A transposed convolution is INT8 in `s8s8` alone: ONNX
-Runtime has no integer kernel for it.
+costs accuracy (error of the logits 0.030 against 0.022 of their spread). ONNX Runtime has no integer kernel for a transposed
+convolution and computes it in float, from the same INT8 weights: left float, it would get coarser ones by ONNX Runtime itself.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -29,7 +29,10 @@ _NARROW = (
 WEIGHTED = {"Conv", "ConvTranspose"}
 LINEAR = {"Gemm", "MatMul"}
 # What may lie between a final convolution and the output that it makes: no further feature is computed there.
-_FINISHING = {"Sigmoid", "Softmax", "LogSoftmax", "Tanh", "Identity", "Reshape", "Flatten", "Transpose", "Slice", "Split"}
+_FINISHING = {
+    *("Sigmoid", "Softmax", "LogSoftmax", "Tanh", "Identity", "Reshape", "Flatten", "Transpose", "Slice", "Split"),
+    *("Concat", "Resize", "QuantizeLinear", "DequantizeLinear"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +90,8 @@ def narrow_convs(model: Any) -> Iterator[str]:
     makers = {name: node for node in model.graph.node for name in node.output}
     shapes = {each.name: tuple(each.dims) for each in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type in WEIGHTED and min(shapes[before_qdq(makers, node.input[1])][:2]) < _NARROW:
+        shape = shapes.get(before_qdq(makers, node.input[1])) if node.op_type in WEIGHTED else None
+        if shape and min(shape[:2]) < _NARROW:
             yield node.name
 
 
@@ -95,7 +99,7 @@ def final_layers(model: Any) -> Iterator[str]:
     """Names of the linear layers, and of the convolutions whose result leaves the model without a further layer."""
     leaving = {each.name for each in model.graph.output}
     for node in reversed(model.graph.node):
-        if not leaving.isdisjoint(node.output) and node.op_type in {*_FINISHING, "Concat", "Resize"}:
+        if not leaving.isdisjoint(node.output) and node.op_type in _FINISHING:
             leaving |= set(node.input)
     for node in model.graph.node:
         if node.op_type in LINEAR or (node.op_type in WEIGHTED and not leaving.isdisjoint(node.output)):
@@ -144,7 +148,7 @@ def _s8s8(model: Any, ranges: Ranges, excluded: Collection[str]) -> Any:
 
 def _u8s8(model: Any, ranges: Ranges, excluded: Collection[str]) -> Any:
     extra = {"ActivationSymmetric": False, "WeightSymmetric": True, "QuantizeBias": True}
-    types = ["Conv", "Relu", "Add", *sorted(PASSING)]
+    types = [*sorted(WEIGHTED), "Relu", "Add", *sorted(PASSING)]
     # A Concat of numbers about shapes must stay what it is.
     floats = set(activations(model))
     others = [node.name for node in model.graph.node if node.op_type in PASSING and node.output[0] not in floats]

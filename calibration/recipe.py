@@ -147,6 +147,7 @@ class Int8(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         "entropy",
         "percentile 99.9",
         "percentile 99.99",
+        "percentile 99.999",
     )
     compared_cells: Annotated[int, msgspec.Meta(ge=1)] = 512
     largest_drop: float = 0.001

@@ -11,6 +11,7 @@ from rich.logging import RichHandler
 COMMANDS = (
     "build",
     "split",
+    "check",
     "evaluate",
     "ablate",
     "evaluate-fields",
