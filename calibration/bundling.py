@@ -13,6 +13,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import nn
 
 from calibration import features, golden_cells, int8
+from calibration import split as splits
 from calibration.card import card
 from calibration.cells import TrainingCells
 from calibration.certify import figures_of, hold, wanted
@@ -104,7 +105,7 @@ def write_goldens(recipe: Recipe, folder: Path) -> None:
 
 
 def _dataset(data: Data) -> Dataset:
-    facts = adapter(data.dataset).facts
+    facts = adapter(data.dataset, data.options).facts
     return Dataset(
         name=data.dataset,
         licence=facts.licence,
@@ -151,7 +152,7 @@ def _manifest(
         metrics=metrics,
         provenance=Provenance(
             datasets=tuple(datasets),
-            split=", ".join(f"calibration/splits/{data.split}" for data in recipe.data),
+            split=", ".join(splits.shown(data.split) for data in recipe.data),
             recipe_sha256=recipe_sha256,
             commit=commit(),
             seed=recipe.training.seed,

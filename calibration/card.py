@@ -46,18 +46,28 @@ def _section(title: str, figures: Figures) -> str:
     return "\n".join([*lines, "", _table(figures)])
 
 
+UNWANTED = ("blast", "plasma_cell", "atypical_lymphocyte", "smudge_cell")
+"""What a smear may show beside the classes of a blood recipe, and what a reader most needs to know is missing."""
+
+
+def _not_among(recipe: Recipe) -> str:
+    missing = [name.replace("_", " ") for name in UNWANTED if name not in recipe.class_names]
+    return f": so do {', '.join(missing)}" if missing and recipe.specimen == "blood" else ""
+
+
 def card(recipe: Recipe, tested: Mapping[str, Figures], confidence: Confidence, datasets: Sequence[Dataset]) -> str:
     """The text. tested: title of each test -> its figures."""
     spec = recipe.preprocess
     sections = "\n\n".join(_section(title, figures) for title, figures in tested.items())
     sources = "\n".join(f"- {each.name} ({each.licence}): {each.source}" for each in datasets)
-    reject = ", ".join(entry.name for entry in recipe.classes if entry.group == "reject") or "none"
+    reject = " or ".join(entry.name for entry in recipe.classes if entry.group == "reject")
+    unsure = f"A cell that is called {reject} is counted as unsure, and so is every" if reject else "Counted as unsure is every"
     return f"""# {recipe.name} {recipe.version}
 
 **{NOTICE}**
 
 Classifies one cell in a window of {spec.crop_um:g} um ({spec.size_px} px) into: {", ".join(recipe.class_names)}.
-A cell that is called {reject} is counted as unsure, and so is every cell whose confidence is below
+{unsure} cell whose confidence is below
 {confidence.unsure_below:.4f} (temperature {confidence.temperature:.3f}), the smallest one at which decided validation cells err
 at most {100 * recipe.acceptance.error_of_decided:g} %.
 
@@ -78,6 +88,5 @@ Classes with fewer than {ENOUGH} cells support no claim.
 - Few microscopes and stains have been seen in training. On another one, check the answers against cells that you label
   yourself before you believe any count.
 - The scale must be right: a cell shown at 1.3 times its size is another cell to the model.
-- Blasts, plasma cells, atypical lymphocytes and smudge cells are not among the classes: they come out as the class that they
-  look most like, or as unsure.
+- A cell of no class named above comes out as the class that it looks most like, or as unsure{_not_among(recipe)}.
 """

@@ -76,7 +76,7 @@ def samples(data: Data, part: split.Part, root: Path, classes: Sequence[str]) ->
 
     Raises SettingsError where the recipe's table of classes names one that there is not.
     """
-    source, parts = adapter(data.dataset), split.load(data.split)
+    source, parts = adapter(data.dataset, data.options), split.load(data.split)
     check_classes(data, source.facts.names, classes)
     for sample in source.read(root):
         labels = data.labels(sample.labels, classes) if split.part_of(sample, parts) == part else None

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -15,10 +15,12 @@ RangeMethod = Annotated[str, msgspec.Meta(pattern=r"^(min-max|entropy|percentile
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One dataset of the recipe. split: file of names below calibration/splits. repeat: how often an epoch shows each cell.
+    """One dataset of the recipe. split: file of names below calibration/splits, or beside the recipe (`./name.tsv`). repeat:
+    how often an epoch shows each cell.
 
     classes: class of the dataset -> class of the recipe; cells of a class that is not named are passed over. Without it, all
-    classes go by the dataset's own names. pixel_um: micrometres per pixel, in place of what the dataset says.
+    classes go by the dataset's own names. pixel_um: micrometres per pixel, in place of what the dataset says. options: where
+    own cells are and what they show, typed by the adapter; published datasets take none.
     """
 
     dataset: str
@@ -26,6 +28,7 @@ class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     repeat: Annotated[int, msgspec.Meta(ge=1)] = 1
     classes: dict[str, str] | None = None
     pixel_um: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    options: dict[str, Any] = {}
 
     def labels(self, given: tuple[str, ...], names: Sequence[str]) -> tuple[str, ...] | None:
         """The dataset's labels of a cell as classes among `names`; None where one of them has no class here: then the cell may
@@ -193,7 +196,8 @@ def data_for(bundle: str, dataset: str, file: Path | None = None) -> Data:
 
 
 def load(path: Path) -> tuple[Recipe, str]:
-    """The recipe and the sha256 of its file. Raises SettingsError that names file and field."""
+    """The recipe and the sha256 of its file. A split that begins with `./` lies beside it. Raises SettingsError that names file
+    and field."""
     try:
         content = path.read_bytes()
         recipe = msgspec.toml.decode(content, type=Recipe)
@@ -209,4 +213,8 @@ def load(path: Path) -> tuple[Recipe, str]:
     strangers = sorted({name for group in recipe.tolerant for name in group.classes} - set(recipe.class_names))
     if strangers:
         raise SettingsError(f"recipe {path}: tolerant names {', '.join(strangers)}", fix="name classes of the recipe there")
-    return recipe, hashlib.sha256(content).hexdigest()
+    data = tuple(
+        msgspec.structs.replace(each, split=str(path.parent.resolve() / each.split)) if each.split.startswith("./") else each
+        for each in recipe.data
+    )
+    return msgspec.structs.replace(recipe, data=data), hashlib.sha256(content).hexdigest()

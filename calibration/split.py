@@ -1,8 +1,8 @@
 """Which cell trains, which chooses, which is scored: a committed file of names, made once, before the first training."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -40,17 +40,49 @@ def _deal(groups: list[list[str]], rng: np.random.Generator) -> Iterable[tuple[s
         yield from ((name, part) for name in groups[index])
 
 
+def make_grouped(samples: Iterable[Sample], seed: int, key: Callable[[Sample], str]) -> dict[str, Part]:
+    """name -> part, all cells of one `key` (a field, a slide, a patient) on the same side, and keys that share an image.
+
+    The groups are dealt from the largest on, equal ones in random order, each to the part whose classes lack most of their
+    share; so each part gets some while there are groups, and the large ones train.
+    """
+    groups: dict[str, list[Sample]] = {}
+    home: dict[str, str] = {}  # key, or digest of an image -> group that it belongs to
+    for sample in samples:
+        names = {key(sample), hashlib.sha256(sample.image().tobytes()).hexdigest()}
+        first, *others = dict.fromkeys(home[name] for name in sorted(names) if name in home) or [key(sample)]
+        merged = [*groups.setdefault(first, []), *(each for other in others for each in groups.pop(other)), sample]
+        groups[first] = merged
+        home |= {name: first for name, where in home.items() if where in others}
+        home |= dict.fromkeys(names, first)
+    total = Counter(sample.labels for some in groups.values() for sample in some)
+    missing = {part: {labels: share * count for labels, count in total.items()} for part, share in SHARES.items()}
+    ordered = [groups[name] for name in sorted(groups)]
+    order = np.random.default_rng(seed).permutation(len(ordered)).tolist()
+    parts: dict[str, Part] = {}
+    for at in sorted(order, key=lambda at: -len(ordered[at])):
+        found = Counter(sample.labels for sample in ordered[at])
+        lack = {part: sum(found[each] * missing[part][each] / SHARES[part] / total[each] for each in found) for part in SHARES}
+        part = max(SHARES, key=lambda part: round(lack[part], 9))  # rounded: at first all parts lack alike
+        for each, count in found.items():
+            missing[part][each] -= count
+        parts |= {sample.name: part for sample in ordered[at]}
+    return parts
+
+
 def save(parts: Mapping[str, Part], path: Path) -> None:
     """One line a name, `part<TAB>name`, sorted by name."""
     path.write_text("".join(f"{part}\t{name}\n" for name, part in sorted(parts.items())))
 
 
 def load(file: str) -> dict[str, Part]:
-    """Reads a file of calibration/splits. Raises SettingsError that names file and line."""
+    """Reads a file of calibration/splits, or one with a whole path. Raises SettingsError that names file and line."""
     parts: dict[str, Part] = {}
     path = FOLDER / file
     if not path.is_file():
-        raise SettingsError(f"no split file {path}", fix="make it once with `python -m calibration split`, and commit it")
+        raise SettingsError(
+            f"no split file {path}", fix="make it once, before the first training: `python -m calibration split --help`"
+        )
     for number, line in enumerate(path.read_text().splitlines(), 1):
         word, _, name = line.partition("\t")
         part = next((part for part in SHARES if part == word), None)
@@ -58,6 +90,11 @@ def load(file: str) -> dict[str, Part]:
             raise SettingsError(f"{path}, line {number}: {line!r}", fix="one `train|val|test<TAB>name` a line, no name twice")
         parts[name] = part
     return parts
+
+
+def shown(file: str) -> str:
+    """A split file in words for the manifest: no folder of this machine."""
+    return Path(file).name if Path(file).is_absolute() else f"calibration/splits/{file}"
 
 
 def part_of(sample: Sample, parts: Mapping[str, Part]) -> Part | None:

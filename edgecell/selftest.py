@@ -28,8 +28,8 @@ class Outcome:
 
     red_error: sum over frames of |found - true| / true, red cells so far inside that every one is whole. nucleated_found:
     share of the true nucleated cells wholly inside with a found one on their centre; decided: share of those found and not at
-    an edge that were not left unsure; labelled_right: share of those decided that carry the true label. None where there was
-    none to judge.
+    an edge that were not left unsure; labelled_right: share of those decided that carry the true label, of the cells
+    whose class the bundle has. None where there was none to judge.
     """
 
     frames: int
@@ -85,7 +85,7 @@ class SelfTest:
             unsure=self._total.unsure,
             red_error=_ratio(seen["red_off"], seen["red"]),
             nucleated_found=_ratio(seen["found"], seen["nucleated"]),
-            labelled_right=_ratio(seen["right"], seen["decided"]),
+            labelled_right=_ratio(seen["right"], seen["named"]),
             decided=_ratio(seen["decided"], seen["labelled"]),
         )
 
@@ -121,7 +121,7 @@ class SelfTest:
             answer = answers.get(near.cell_index)
             self._seen.update(found=1, labelled=answer is not None)
             if answer is not None and self._is_counted(answer):
-                self._seen.update(decided=1, right=answer.label == true.label)
+                self._seen.update(decided=1, named=true.label in self._classes, right=answer.label == true.label)
 
     def _is_counted(self, answer: Classification) -> bool:
         """As the tally sees it: a cell that was taken for none is unsure."""

@@ -20,6 +20,7 @@ COMMANDS = (
     "evaluate-gate",
     "adapt-curve",
     "fetch",
+    "phantom-set",
 )
 
 

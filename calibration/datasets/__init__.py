@@ -1,12 +1,15 @@
 """Datasets. A new one is one module with an Adapter and one line in TABLE."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from calibration.facts import Facts
 from calibration.sample import Sample
 from edgecell import plugins
+from edgecell.errors import SettingsError
 
 TABLE = {
     "pbc": "calibration.datasets.pbc:Pbc",
@@ -15,6 +18,11 @@ TABLE = {
     "txl_empty": "calibration.datasets.txl_pbc:TxlEmpty",
     "txl_white": "calibration.datasets.txl_pbc:TxlWhite",
 }
+OWN = {
+    "own_crops": "calibration.datasets.own_crops:OwnCrops",
+    "own_boxes": "calibration.datasets.own_boxes:OwnBoxes",
+}
+"""A laboratory's own cells: where they are and what they show is said by the recipe, in `[data.options]`."""
 
 
 class Adapter(Protocol):
@@ -30,7 +38,19 @@ class Adapter(Protocol):
         ...
 
 
-def adapter(name: str) -> Adapter:
-    """The adapter of a dataset. Raises SettingsError that lists the known names."""
-    part: Adapter = plugins.load("dataset", TABLE, name)()
-    return part
+def adapter(name: str, options: Mapping[str, Any] | None = None) -> Adapter:
+    """The adapter of a dataset. options: for one that has an `Options` struct, which types them.
+
+    Raises SettingsError that lists the known names, or names the option.
+    """
+    part = plugins.load("dataset", {**TABLE, **OWN}, name)
+    if name in OWN:
+        try:
+            made: Adapter = part(msgspec.convert(options or {}, part.Options))
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"data.options of dataset {name}: {error}", fix="correct that option in the recipe") from error
+        return made
+    if options:
+        raise SettingsError(f"dataset {name} takes no options", fix="remove data.options from the recipe")
+    published: Adapter = part()
+    return published

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from calibration import addresses
 from calibration.facts import Facts, KnownClass
 from calibration.fields import Boxes, Field, read_fields
-from calibration.sample import Sample
+from calibration.sample import Sample, windowed
 
 WHITE, RED, PLATELET = 0, 1, 2
 LEUKOCYTES = ("basophil", "eosinophil", "immature_granulocyte", "lymphocyte", "monocyte", "neutrophil")
 RED_CELL_UM = 7.2  # typical diameter of a red cell on a smear
-WINDOW_UM = 27.0  # enough for a crop of 20 um, shifted, turned and scaled
 PBC_SIZES = ((360, 363), (363, 360), (366, 369), (369, 366))  # fields that are PBC images, perhaps of PBC's own test split
 NOT_CELLS_A_FIELD, PLATELETS_A_FIELD = 3, 2
 
@@ -123,12 +122,12 @@ def _windows(field: Field) -> Iterator[Sample]:
     inner = _inside(boxes, size)
     for number in np.flatnonzero(inner & (field.kinds == WHITE)):
         if field.image.shape[:2] not in PBC_SIZES:
-            yield _sample(f"{field.name}/white{number}", LEUKOCYTES, image, centres[number], pixel_um, field.source)
+            yield windowed(f"{field.name}/white{number}", LEUKOCYTES, image, centres[number].tolist(), pixel_um, field.source)
     platelets = np.flatnonzero(inner & (field.kinds == PLATELET))
     for number in rng.permutation(platelets)[:PLATELETS_A_FIELD]:
-        yield _sample(f"{field.name}/platelet{number}", ("platelet",), image, centres[number], pixel_um, field.source)
+        yield windowed(f"{field.name}/platelet{number}", ("platelet",), image, centres[number].tolist(), pixel_um, field.source)
     for place, centre in enumerate(_empty_places(rng, field.kinds, centres, halves, size, 1.5 / pixel_um)):
-        yield _sample(f"{field.name}/not_a_cell{place}", ("not_a_cell",), image, centre, pixel_um, field.source)
+        yield windowed(f"{field.name}/not_a_cell{place}", ("not_a_cell",), image, centre.tolist(), pixel_um, field.source)
 
 
 def _empty_places(
@@ -149,20 +148,3 @@ def _empty_places(
         if not (np.abs(place - centres[taken]) < halves[taken] + margin_px).all(axis=1).any()
     ]
     return free[:NOT_CELLS_A_FIELD]
-
-
-def _sample(
-    name: str, labels: tuple[str, ...], image: NDArray[np.uint8], centre: NDArray[np.float64], pixel_um: float, source: str
-) -> Sample:
-    """A window of WINDOW_UM, so that the field itself can go. source: of the field, its microscope."""
-    side = round(WINDOW_UM / pixel_um)
-    x0, y0 = np.clip(np.round(centre - side / 2), 0, None).astype(int)
-    window = np.ascontiguousarray(image[y0 : y0 + side, x0 : x0 + side])
-    return Sample(
-        name=name,
-        labels=labels,
-        content=window,
-        pixel_um=pixel_um,
-        centre_px=(float(centre[0] - x0), float(centre[1] - y0)),
-        slide=source,
-    )

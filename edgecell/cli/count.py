@@ -230,7 +230,8 @@ def _add_row(table: Table, file: Path, report: FrameReport, recogniser: Recognis
 
 def _summary(table: Table, total: Tally, recogniser: Recogniser) -> Group:
     share = tally.differential(total, recogniser.classes)
-    rows = Table("class", title=f"Differential of {share.n} decided leukocytes", title_justify="left")
+    white = all(each.group == "leukocyte" for each in recogniser.classes.values() if each.in_differential)
+    rows = Table("class", title=f"Differential of {share.n} decided {'leukocytes' if white else 'cells'}", title_justify="left")
     for name in ("cells", "%", "95 % interval"):
         rows.add_column(name, justify="right")
     for row in share.rows:

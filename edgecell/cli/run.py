@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from edgecell import app, clock, settings
 from edgecell.cli.watch import line, picture
-from edgecell.messages import NOTICE, FrameReport
+from edgecell.messages import NOTICE, NUCLEATED, FrameReport
 from edgecell.protocols import Progress
 from edgecell.selftest import MARK, Outcome, SelfTest
 from edgecell.settings import Settings
@@ -34,6 +34,7 @@ PLAIN_S = 5.0
 @click.option("--publish", "endpoint", metavar="ENDPOINT", help="Where to publish, e.g. tcp://127.0.0.1:5556.")
 @click.option("--max-frames", type=click.IntRange(min=1), help="Stop after so many frames.")
 @click.option("--sample-id", help="Name of the sample; it goes into every message.")
+@click.option("--bundle", help="Classifier of nucleated cells: a shipped bundle's name, or the folder of one.")
 @click.option("--json", "as_json", is_flag=True, help="Counts messages as JSON lines on stdout, as they are on the bus.")
 def command(
     settings_file: Path | None,
@@ -41,6 +42,7 @@ def command(
     endpoint: str | None,
     max_frames: int | None,
     sample_id: str | None,
+    bundle: str | None,
     as_json: bool,
 ) -> None:
     """Grab frames, find and classify their cells, count, and publish the counts.
@@ -58,7 +60,7 @@ def command(
     chosen = settings.load(settings_file) if settings_file else Settings()
     if settings_file is None and source is None and max_frames is None:
         max_frames = DEMO_FRAMES
-    plan = app.plan(_overridden(chosen, source, endpoint, max_frames, sample_id))
+    plan = app.plan(_overridden(chosen, source, endpoint, max_frames, sample_id, bundle))
     display = _display(as_json)
     test = SelfTest(plan.source.options, plan.classes, display) if plan.source.name == "phantom" else None
     with display, plan.runtime(test or display) as runtime:
@@ -67,7 +69,12 @@ def command(
 
 
 def _overridden(
-    chosen: Settings, source: str | None, endpoint: str | None, max_frames: int | None, sample_id: str | None
+    chosen: Settings,
+    source: str | None,
+    endpoint: str | None,
+    max_frames: int | None,
+    sample_id: str | None,
+    bundle: str | None,
 ) -> Settings:
     """The settings with what the command line says instead."""
     run = chosen.run if max_frames is None else msgspec.structs.replace(chosen.run, max_frames=max_frames)
@@ -79,6 +86,8 @@ def _overridden(
         values["source"] = settings.source_from_spec(source)
     if sample_id is not None:
         values["sample_id"] = sample_id
+    if bundle is not None:
+        values["models"] = {**chosen.models, NUCLEATED: bundle}
     return settings.checked(msgspec.structs.replace(chosen, **values))
 
 

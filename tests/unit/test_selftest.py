@@ -14,13 +14,14 @@ from edgecell.protocols import Progress
 from edgecell.segmenters.stain.segmenter import LARGEST_RADIUS_UM
 from edgecell.selftest import MARK, Outcome, SelfTest
 from edgecell.sources.phantom.options import Options
+from edgecell.sources.phantom.slide import MIX
 from edgecell.sources.phantom.truth import TrueCell, truth_of
 from edgecell.wire import Message
 
 OPTIONS = Options(width=1280, height=720)
 FRAMES = 6
 CLASSES = {
-    "neutrophil": CellClass(name="neutrophil", abbreviation="NEU", group="leukocyte", in_differential=True),
+    **{name: CellClass(name=name, abbreviation=name[:3].upper(), group="leukocyte", in_differential=True) for name in MIX},
     "artefact": CellClass(name="artefact", abbreviation="ART", group="reject"),
 }
 
@@ -219,3 +220,14 @@ def test_the_outcome_says_what_it_is_and_is_not() -> None:
     assert document["mark"] == MARK
     assert "says nothing about real cells" in MARK
     assert document["notice"] == NOTICE
+
+
+def test_a_bundle_of_other_classes_is_not_called_wrong() -> None:
+    """Its labels cannot be compared with what was drawn, and no figure says that they were."""
+    mine = CellClass(name="mine", abbreviation="M", group="leukocyte")
+    test = SelfTest(OPTIONS, {"mine": mine}, Silent())
+    for index in range(FRAMES):
+        test.settled(seen(index, answer=lambda true: right(true, "mine")), no_progress)
+    found = test.outcome()
+    assert set(found.counted) == {"mine"}
+    assert (found.labelled_right, found.decided) == (None, 1.0)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from toy_cells import toy_recipe, write_split
 
@@ -33,3 +34,11 @@ def test_the_card_carries_notice_split_figures_and_sources(tmp_path: Path) -> No
     assert "AUC" not in text, "it was not measured"
     assert "0.9000 (temperature 1.234)" in text
     assert "pbc (CC BY 4.0): Acevedo" in text
+
+
+def test_the_card_names_what_is_missing_only_where_it_may_be_met(tmp_path: Path) -> None:
+    blood = toy_recipe(tmp_path / "toy.toml", write_split([], tmp_path / "toy.tsv"))
+    known = Confidence(temperature=1.0, unsure_below=0.9)
+    assert "or as unsure: so do blast, plasma cell, atypical lymphocyte, smudge cell." in card(blood, {}, known, [])
+    assert "blast" not in card(msgspec.structs.replace(blood, specimen="balf"), {}, known, [])
+    assert "Counted as unsure is every cell whose confidence" in card(blood, {}, known, [])
