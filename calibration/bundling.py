@@ -1,11 +1,11 @@
 """A trained network -> a bundle folder.
 
-export -> quantize -> choose the confidence -> test -> golden cells -> features -> card -> limits -> manifest
+export -> quantize -> choose the confidence -> test -> golden cells -> features -> card -> limits -> certificate
+-> manifest
 """
 
 import logging
 import shutil
-import subprocess
 from pathlib import Path
 
 import onnx
@@ -16,7 +16,7 @@ from calibration import features, golden_cells, int8
 from calibration import split as splits
 from calibration.card import card
 from calibration.cells import TrainingCells
-from calibration.certify import figures_of, hold, wanted
+from calibration.certify import certificate, commit, figures_of, hold, wanted
 from calibration.choose import choose
 from calibration.datasets import adapter
 from calibration.evaluate import run
@@ -85,9 +85,9 @@ def finish(
     sections = {each.title: each.int8 for each in tested}
     (folder / "CARD.md").write_text(card(recipe, sections, confidence, datasets))
     figures = figures_of(recipe, confidence, tested, root, folder)
-    hold(wanted(recipe), figures, folder)
+    proof = certificate(recipe_sha256, [data.split for data in recipe.data], figures, hold(wanted(recipe), figures, folder))
     metrics = {name: value for each in tested for name, value in each.metrics().items()}
-    return write_manifest(folder, _manifest(recipe, recipe_sha256, confidence, quantization, metrics, datasets))
+    return write_manifest(folder, _manifest(recipe, recipe_sha256, confidence, quantization, metrics, datasets), proof)
 
 
 def halve(float_onnx: Path, path: Path) -> None:
@@ -113,18 +113,6 @@ def _dataset(data: Data) -> Dataset:
         pixel_um=data.pixel_um or facts.pixel_um,
         pixel_um_source="assumed by the recipe" if data.pixel_um else facts.pixel_um_source,
     )
-
-
-def commit() -> str:
-    """The commit that the workshop runs from, with `-modified` where the tree differs from it."""
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=40", "--dirty=-modified", "--exclude=*"],  # noqa: S607
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or "unknown"
 
 
 def _manifest(

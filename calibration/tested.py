@@ -22,18 +22,13 @@ ENCODINGS: tuple[Encoding, ...] = ("u8s8", "float", "s8s8")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tested:
-    """One dataset. int8: of u8s8. agreement: cells on which u8s8 and s8s8 name the same class.
-
-    gained, lost: cells with a known label that only the INT8 model, and only the float model, answers rightly.
-    """
+    """One dataset. int8: of u8s8, beside the float model. agreement: cells on which u8s8 and s8s8 name the same class."""
 
     dataset: str
     part: split.Part
     int8: Figures
     fp32: Figures
     agreement: Share
-    gained: int
-    lost: int
 
     @property
     def title(self) -> str:
@@ -61,7 +56,11 @@ class Tested:
             if mean:
                 low, high = mean.f1.interval
                 found[name] = Figure(value=mean.f1.value, n=n, low=low, high=high)
-        found["int8_drop"] = Figure(value=100 * (self.lost - self.gained) / n if n else None, n=n)
+        if self.int8.beside_float:
+            beside = self.int8.beside_float
+            least, most = beside.difference.interval
+            drop = 100 * (beside.lost - beside.gained) / n
+            found["int8_drop"] = Figure(value=drop, n=n, low=-100 * most, high=-100 * least)
         return {f"{self.prefix}.{name}": figure for name, figure in found.items()}
 
     def metrics(self) -> dict[str, Metric]:
@@ -114,6 +113,4 @@ def _compare(
         int8=replace(int8_figures, beside_float=beside),
         fp32=fp32_figures,
         agreement=Share(count=int(same.sum()), n=len(same)),
-        gained=beside.gained,
-        lost=beside.lost,
     )

@@ -19,6 +19,7 @@ from edgecell.messages import Kind
 from edgecell.protocols import Engine, Observer, Segmenter
 from edgecell.runtime import Runtime
 from edgecell.settings import PartSettings, Settings, decode_options
+from edgecell.signature import Trust
 from edgecell.wire import Model
 
 TABLES: Mapping[str, Mapping[str, str]] = {
@@ -116,7 +117,7 @@ def plan(settings: Settings) -> Plan:
         segmenter=choose("segmenter", settings.segmenter),
         engine=choose("engine", settings.engine),
         publisher=choose("publisher", settings.publisher),
-        bundles=open_bundles(settings.models),
+        bundles=open_bundles(settings.models, settings.trust),
     )
 
 
@@ -126,9 +127,9 @@ def choose(role: str, chosen: PartSettings) -> Chosen:
     return Chosen(name=chosen.part, part=part, options=decode_options(part, chosen))
 
 
-def open_bundles(models: Mapping[Kind, str]) -> dict[Kind, Bundle]:
+def open_bundles(models: Mapping[Kind, str], trust: Trust) -> dict[Kind, Bundle]:
     """Kind of cell -> verified bundle. Raises BundleError; SettingsError for bundles of two specimens in one run."""
-    bundles = {kind: open_bundle(name) for kind, name in models.items()}
+    bundles = {kind: open_bundle(name, trust) for kind, name in models.items()}
     specimens = {bundle.manifest.specimen: kind for kind, bundle in bundles.items()}
     if len(specimens) > 1:
         named = ", ".join(f"{kind}: {specimen}" for specimen, kind in specimens.items())

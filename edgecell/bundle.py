@@ -13,8 +13,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from edgecell import certificate as certificates
+from edgecell.certificate import CERTIFICATE, Certificate
 from edgecell.errors import BundleCorrupt, BundleError
 from edgecell.preprocess import Preprocess
+from edgecell.signature import ANY, SIGNATURE, Signature, Trust, judge
 
 MANIFEST = "manifest.json"
 LOGITS = "logits"
@@ -163,16 +166,32 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """An opened, verified bundle. path: its folder. sha256: of the manifest, which in turn fixes every file."""
+    """An opened, verified bundle. path: its folder. sha256: of the manifest, which in turn fixes every file.
+
+    trusted_key: the file of the public key that the signature was verified with, "" where none of the listed keys signed it.
+    """
 
     path: Path
     manifest: Manifest
     sha256: str
+    certificate: Certificate | None = None
+    signature: Signature | None = None
+    trusted_key: str = ""
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """In the order of the model's outputs."""
         return tuple(each.name for each in self.manifest.classes)
+
+    @property
+    def proof(self) -> str:
+        """What vouches for it, in words."""
+        if self.certificate is None:
+            return "no certificate"
+        if self.signature is None:
+            return f"{self.certificate}; not signed"
+        by = f"verified with {self.trusted_key}" if self.trusted_key else "which no key of [trust] keys has verified"
+        return f"{self.certificate}; signed by key {self.signature.key}, {by}"
 
     def file(self, name: str) -> Path:
         """Path of a file that the manifest lists. Raises BundleError for any other."""
@@ -189,11 +208,11 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(each.parent.name for each in SHIPPED.glob(f"*/{MANIFEST}")))
 
 
-def open_bundle(name_or_dir: str | Path) -> Bundle:
+def open_bundle(name_or_dir: str | Path, trust: Trust = ANY) -> Bundle:
     """Open and verify a shipped bundle by its bare name, or any folder that holds one.
 
-    A bare name that is not shipped is tried as a folder. Raises BundleError (unknown, unreadable) or BundleCorrupt (schema,
-    missing file, wrong sha256).
+    A bare name that is not shipped is tried as a folder. Raises BundleError (unknown, unreadable, or it does not show what
+    `trust` asks for), BundleCorrupt (schema, missing file, wrong sha256, a certificate or signature that is not its own).
     """
     folder = _locate(name_or_dir)
     try:
@@ -205,7 +224,16 @@ def open_bundle(name_or_dir: str | Path) -> Bundle:
     manifest = parse_manifest(raw, where=folder / MANIFEST)
     for name, expected in manifest.files.items():
         _verify(folder, name, expected)
-    return Bundle(path=folder, manifest=manifest, sha256=hashlib.sha256(raw).hexdigest())
+    certificate = _certificate(folder, manifest, raw)
+    signature, trusted_key = judge(folder, trust, certified=certificate is not None)
+    return Bundle(
+        path=folder,
+        manifest=manifest,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        certificate=certificate,
+        signature=signature,
+        trusted_key=trusted_key,
+    )
 
 
 def parse_manifest(raw: bytes, *, where: Path) -> Manifest:
@@ -221,13 +249,21 @@ def parse_manifest(raw: bytes, *, where: Path) -> Manifest:
     return manifest
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> Bundle:
-    """Write `manifest` with the sha256 of every file that lies in `folder`, and open the result. Raises as open_bundle."""
-    names = sorted(
-        each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file() and each.name != MANIFEST
-    )
-    full = msgspec.structs.replace(manifest, files={name: sha256_of(folder / name) for name in names})
-    (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(full), indent=2) + b"\n")
+def write_manifest(folder: Path, manifest: Manifest, certificate: Certificate | None = None) -> Bundle:
+    """Write `manifest` with the sha256 of every file that lies in `folder`, and open the result. Raises as open_bundle.
+
+    certificate: of this bundle; what it says of the manifest is filled in here. One that lay there before, and its signature,
+    spoke of another manifest: they are removed.
+    """
+    for name in (MANIFEST, CERTIFICATE, SIGNATURE):
+        (folder / name).unlink(missing_ok=True)
+    files = {each.relative_to(folder).as_posix(): sha256_of(each) for each in sorted(folder.rglob("*")) if each.is_file()}
+    manifest = msgspec.structs.replace(manifest, files=files)
+    if certificate is not None:
+        bound = msgspec.structs.replace(certificate, manifest=certificates.core(msgspec.json.encode(manifest)))
+        (folder / CERTIFICATE).write_bytes(certificates.encode(bound))
+        manifest = msgspec.structs.replace(manifest, files={**files, CERTIFICATE: sha256_of(folder / CERTIFICATE)})
+    (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
     return open_bundle(folder.resolve())
 
 
@@ -274,6 +310,17 @@ def _is_safe(name: str) -> bool:
     """Whether a path stays inside the bundle on every system."""
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and not set(name) & {"\\", ":", "\0"}
+
+
+def _certificate(folder: Path, manifest: Manifest, raw: bytes) -> Certificate | None:
+    """The certificate that the manifest, `raw` in its file, lists. Raises BundleCorrupt for one that is not this bundle's."""
+    path = folder / CERTIFICATE
+    if CERTIFICATE in manifest.files:
+        return certificates.read(path, raw)
+    if path.exists():
+        fix = "copy the bundle again, all its files, or build it again with the workshop"
+        raise BundleCorrupt(f"{folder} holds a {CERTIFICATE} that its {MANIFEST} does not list", fix=fix)
+    return None
 
 
 def _verify(folder: Path, name: str, expected: str) -> None:

@@ -10,6 +10,10 @@
     [models]
     nucleated = "pbc8"          # kind of cell -> name of a shipped bundle, or a folder ("./bundles/mine")
 
+    [trust]
+    require = "signature"       # of every bundle: "nothing", "certificate", or one signed by a key of these
+    keys = ["lab.signing.pub"]
+
     [run]
     window_s = 1.0
 
@@ -28,6 +32,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from edgecell.errors import SettingsError
+from edgecell.signature import Trust
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -86,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     engine: PartSettings = PartSettings(part="onnxrt", where="[engine]")
     publisher: PartSettings = PartSettings(part="zmq", where="[publisher]")
     models: dict[str, str] = msgspec.field(default_factory=lambda: {"nucleated": "pbc8"})
+    trust: Trust = Trust()
     run: RunSettings = RunSettings()
 
 
@@ -98,7 +104,8 @@ def load(path: Path) -> Settings:
             table[role] = _part_table(role, table[role], path, base)
     settings = _convert(table, Settings, where=str(path))
     models = {kind: bundle_folder(name, base) for kind, name in settings.models.items()}
-    return msgspec.structs.replace(settings, models=models)
+    keys = tuple(str((base / Path(key).expanduser()).resolve()) for key in settings.trust.keys)
+    return msgspec.structs.replace(settings, models=models, trust=msgspec.structs.replace(settings.trust, keys=keys))
 
 
 def checked(chosen: Settings) -> Settings:

@@ -13,6 +13,8 @@ COMMANDS = (
     "split",
     "check",
     "evaluate",
+    "certify",
+    "sign",
     "ablate",
     "evaluate-fields",
     "evaluate-masks",

@@ -23,6 +23,7 @@ from edgecell.errors import BundleError, BundleMismatch
 from edgecell.golden import replay
 from edgecell.preprocess import to_batch
 from edgecell.settings import PartSettings
+from edgecell.signature import Trust
 
 LOG = logging.getLogger("edgecell.adapt")
 MODEL = "u8s8.onnx"
@@ -52,7 +53,7 @@ def adapt(bundle: str, folder: Path, out: Path, scales_um: Scales) -> Result:
     """
     library()
     check_free(out)
-    old = open_bundle(bundle)
+    old = open_bundle(bundle, Trust())
     files = labelled_files(folder, old.manifest.classes)
     labelled, base = read_labelled(files, old.manifest.classes), _base(old)
     scales = scales_um([file for _, file in files], old.manifest.preprocess.pixel_um)

@@ -16,6 +16,7 @@ from edgecell.adapt.layer import STATISTICS, Statistics, write_statistics
 from edgecell.adapt.onnxfile import write_layer
 from edgecell.adapt.report import Figures, Gain
 from edgecell.bundle import Bundle, Dataset, Encoding, Manifest, Metric, write_manifest
+from edgecell.certificate import CERTIFICATE, Certificate, Figure, Origin, versions
 from edgecell.errors import BundleError, SettingsError
 from edgecell.golden import GOLDEN, read_golden, write_golden
 from edgecell.messages import NOTICE
@@ -52,7 +53,7 @@ def check_free(folder: Path) -> None:
 def rebundle(old: Bundle, adaptation: Adaptation, infer: Infer, folder: Path) -> Bundle:
     """Write the bundle and open it. The manifest comes last, so what stops halfway is no bundle. Raises BundleError."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in old.manifest.files:
+    for name in old.manifest.files.keys() - {CERTIFICATE}:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if name.endswith(".onnx"):
             write_layer(old.file(name), adaptation.adapted.layer, folder / name)
@@ -64,7 +65,7 @@ def rebundle(old: Bundle, adaptation: Adaptation, infer: Infer, folder: Path) ->
     manifest = _manifest(old, adaptation)
     below = (folder / CARD).read_text(encoding="utf-8") if CARD in old.manifest.files else ""
     (folder / CARD).write_text(_card(manifest, adaptation) + below, encoding="utf-8")
-    return write_manifest(folder, manifest)
+    return write_manifest(folder, manifest, _certificate(old, adaptation.gain))
 
 
 def _write_golden(old: Bundle, infer: Infer, folder: Path) -> None:
@@ -107,6 +108,21 @@ def _metrics(gain: Gain) -> dict[str, Metric]:
         values[f"adaptation.decided{name}"] = figures.decided.value
         values[f"adaptation.decided_and_wrong{name}"] = figures.wrong.value
     return values
+
+
+def _certificate(old: Bundle, gain: Gain) -> Certificate:
+    """Of what was measured here. The old bundle's figures are not this one's; where they came from is on record."""
+    figures = {
+        f"adaptation.{name}{when}": Figure(value=share.value, n=share.n, low=share.interval[0], high=share.interval[1])
+        for when, found in (("", gain.after), ("_before", gain.before))
+        for name, share in (("accuracy", found.right), ("decided", found.decided), ("decided_and_wrong", found.wrong))
+    }
+    return Certificate(
+        measured_on="labelled cells of one microscope, each held out once",
+        figures=figures,
+        libraries=versions(),
+        adapted_from=Origin(name=old.manifest.name, version=old.manifest.version, sha256=old.sha256),
+    )
 
 
 def _card(manifest: Manifest, adaptation: Adaptation) -> str:

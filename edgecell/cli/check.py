@@ -12,6 +12,7 @@ from edgecell import engines, plugins, publishers, segmenters, settings, sources
 from edgecell.bundle import open_bundle
 from edgecell.errors import EdgecellError, SettingsError
 from edgecell.settings import PartSettings, Settings, decode_options
+from edgecell.signature import Trust
 
 TABLES = {"source": sources.TABLE, "segmenter": segmenters.TABLE, "engine": engines.TABLE, "publisher": publishers.TABLE}
 
@@ -30,7 +31,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 @click.argument("path", metavar="SETTINGS.toml", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print every finding as one JSON line.")
 def command(path: Path, as_json: bool) -> None:
-    """Check a settings file: keys, values, parts and their options, model bundles (every checksum), paths, endpoint.
+    """Check a settings file: keys, values, parts and their options, model bundles (every checksum, certificate and, where
+    `[trust]` lists keys, signature), paths, endpoint.
 
     Camera, engine and socket stay closed, so a file for another machine can be checked here; what this machine lacks for it is
     a warning. Exit code 0 when the file is good, else that of the first error.
@@ -61,7 +63,7 @@ def _looks(chosen: Settings) -> Iterator[tuple[str, Callable[[], Finding]]]:
         part: PartSettings = getattr(chosen, role)
         yield role, partial(_look_at_part, role, part)
     for kind, name in chosen.models.items():
-        yield f"models.{kind}", partial(_look_at_bundle, kind, name)
+        yield f"models.{kind}", partial(_look_at_bundle, kind, name, chosen.trust)
 
 
 def _look_at_part(role: str, chosen: PartSettings) -> Finding:
@@ -78,12 +80,13 @@ def _look_at_part(role: str, chosen: PartSettings) -> Finding:
     return Finding(subject=role, ok=True, detail=_one_line(chosen.part, options), warning="" if probe.usable else probe.missing)
 
 
-def _look_at_bundle(kind: str, name: str) -> Finding:
-    manifest = open_bundle(name).manifest
+def _look_at_bundle(kind: str, name: str, trust: Trust) -> Finding:
+    bundle = open_bundle(name, trust)
+    manifest = bundle.manifest
     return Finding(
         subject=f"models.{kind}",
         ok=True,
-        detail=f"{manifest.name} {manifest.version}, {len(manifest.classes)} classes, files intact",
+        detail=f"{manifest.name} {manifest.version}, {len(manifest.classes)} classes, files intact; {bundle.proof}",
     )
 
 

@@ -158,13 +158,15 @@ def _bundles() -> list[Entry]:
 
 def _bundle(name: str) -> Entry:
     from edgecell.bundle import open_bundle
+    from edgecell.signature import Trust
 
     try:
-        manifest = open_bundle(name).manifest
+        bundle = open_bundle(name, Trust())
     except EdgecellError as error:
         return Entry(subject=name, lacks=str(error), needed=True)
+    manifest = bundle.manifest
     content = f"{manifest.specimen}, {len(manifest.classes)} classes, {len(manifest.files)} files intact"
-    return Entry(subject=name, has=f"{manifest.version}, {content}", needed=True)
+    return Entry(subject=name, has=f"{manifest.version}, {content}; {bundle.proof}", needed=True)
 
 
 def _accelerators(root: Path) -> Iterator[Entry]:

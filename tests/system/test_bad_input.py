@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from command_line import Ended, called, finished
 from pictures import bad_images, write_fields
-from tiny_bundle import make_tiny_bundle
+from tiny_bundle import certified, make_tiny_bundle
 
-from edgecell.bundle import Bundle, write_manifest
+from edgecell.bundle import Bundle
 
 BAD = bad_images()
 
@@ -243,7 +243,7 @@ def test_a_corrupt_bundle_as_a_user_meets_it(tmp_path: Path, tiny: Bundle) -> No
 def test_a_model_that_no_engine_can_load(tmp_path: Path) -> None:
     bundle = make_tiny_bundle(tmp_path / "bundle")
     bundle.file("u8s8.onnx").write_bytes(b"no model\n")
-    write_manifest(bundle.path, bundle.manifest)
+    certified(bundle.path, bundle.manifest)
     (file,) = write_fields(tmp_path, 1)
     refused(finished("count", file, "--bundle", bundle.path, folder=tmp_path), 6, "onnxruntime cannot load", "u8s8.onnx")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tiny_bundle import make_tiny_bundle, tiny_crops
+from tiny_bundle import certified, make_tiny_bundle, tiny_crops
 
 from edgecell import app, plugins
-from edgecell.bundle import Bundle, Specimen, write_manifest
+from edgecell.bundle import Bundle, Specimen
 from edgecell.engines.onnxrt import OnnxRuntimeEngine
 from edgecell.errors import BundleCorrupt, BundleError, BundleMismatch, PublishError, SettingsError, SourceUnavailable
 from edgecell.golden import GOLDEN
@@ -17,6 +17,7 @@ from edgecell.protocols import Progress
 from edgecell.publishers.zmq import ZmqPublisher
 from edgecell.segmenters.stain import StainSegmenter
 from edgecell.settings import PartSettings, Settings
+from edgecell.signature import ANY
 from edgecell.sources.images import ImagesSource
 from edgecell.sources.phantom import PhantomSource
 from edgecell.wire import CountsMessage, Message
@@ -51,7 +52,7 @@ def settings(tiny: Bundle, **changes: object) -> Settings:
 
 def of_specimen(folder: Path, specimen: Specimen) -> str:
     bundle = make_tiny_bundle(folder)
-    write_manifest(bundle.path, msgspec.structs.replace(bundle.manifest, specimen=specimen))
+    certified(bundle.path, msgspec.structs.replace(bundle.manifest, specimen=specimen))
     return str(folder)
 
 
@@ -97,8 +98,8 @@ def test_an_unknown_option_names_those_there_are() -> None:
 def test_specimens_are_never_mixed(tmp_path: Path) -> None:
     blood, marrow = of_specimen(tmp_path / "blood", "blood"), of_specimen(tmp_path / "marrow", "marrow")
     with pytest.raises(SettingsError, match=r"mixes specimens \(nucleated: blood, red_blood_cell: marrow\)"):
-        app.open_bundles({"nucleated": blood, "red_blood_cell": marrow})
-    assert set(app.open_bundles({"nucleated": blood, "red_blood_cell": blood})) == {"nucleated", "red_blood_cell"}
+        app.open_bundles({"nucleated": blood, "red_blood_cell": marrow}, ANY)
+    assert set(app.open_bundles({"nucleated": blood, "red_blood_cell": blood}, ANY)) == {"nucleated", "red_blood_cell"}
 
 
 def test_a_plan_opens_nothing(tiny: Bundle, tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_a_recogniser_is_open_and_says_what_it_is_made_of(tiny: Bundle) -> None:
 def test_answers_that_are_not_the_certified_ones_never_count(tiny: Bundle) -> None:
     """Every file is intact, but cells are prepared in another way than when the bundle was certified."""
     other = msgspec.structs.replace(tiny.manifest.preprocess, mean=(0.1, 0.9, 0.2), colour="rgb")
-    write_manifest(tiny.path, msgspec.structs.replace(tiny.manifest, preprocess=other))
+    certified(tiny.path, msgspec.structs.replace(tiny.manifest, preprocess=other))
     plan = app.plan(settings(tiny))
     with pytest.raises(BundleMismatch), plan.recogniser():
         pass

@@ -11,6 +11,7 @@ from tiny_bundle import CLASSES, make_tiny_bundle, tiny_manifest
 
 from edgecell import bundle as module
 from edgecell.bundle import MANIFEST, Bundle, open_bundle, parse_manifest, sha256_of, shipped, write_manifest
+from edgecell.certificate import CERTIFICATE
 from edgecell.errors import BundleCorrupt, BundleError
 
 
@@ -27,7 +28,7 @@ def edit(tiny: Bundle, change: Callable[[dict[str, Any]], None]) -> None:
 
 def test_opens_what_was_written(tiny: Bundle) -> None:
     assert tiny.class_names == CLASSES
-    assert set(tiny.manifest.files) == {"float.onnx", "s8s8.onnx", "u8s8.onnx", "golden.npz", "CARD.md"}
+    assert set(tiny.manifest.files) == {"float.onnx", "s8s8.onnx", "u8s8.onnx", "golden.npz", "CARD.md", CERTIFICATE}
     assert tiny.sha256 == sha256_of(tiny.path / MANIFEST)
     assert tiny.file("u8s8.onnx").is_file()
     assert open_bundle(tiny.path) == tiny

@@ -13,17 +13,19 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
-from tiny_bundle import make_tiny_bundle, tiny_crops
+from tiny_bundle import certified, make_tiny_bundle, tiny_crops
 
 from edgecell.adapt.layer import Layer, Statistics, read_statistics, write_statistics
 from edgecell.adapt.onnxfile import read_layer, write_layer
-from edgecell.bundle import Bundle, Encoding, open_bundle, write_manifest
+from edgecell.bundle import Bundle, Encoding, open_bundle
+from edgecell.certificate import Origin
 from edgecell.cli.adapt import command
 from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions
 from edgecell.errors import BundleCorrupt, BundleError, EdgecellError, MissingDependency, SettingsError
 from edgecell.golden import replay
 from edgecell.optics import Scale
 from edgecell.preprocess import to_batch
+from edgecell.signature import Trust
 
 COUNT = 30
 
@@ -67,7 +69,7 @@ def with_statistics(bundle: Bundle) -> Bundle:
     means = np.stack([features[number::3].mean(axis=0) for number in range(3)])
     spread = Statistics(means=means, covariance=np.cov(features.T), counts=np.array([14, 13, 13]))
     write_statistics(bundle.path / "features.npz", spread)
-    return write_manifest(bundle.path, bundle.manifest)
+    return certified(bundle.path, bundle.manifest)
 
 
 def test_the_new_bundle_opens_and_every_encoding_passes_its_golden_cells(
@@ -101,6 +103,22 @@ def test_manifest_and_card_say_what_was_done(bundle: Bundle, labelled: Path) -> 
     assert card.startswith(f"# tiny {manifest.version}\n")
     assert card.index("every cell held out once") < card.index("does not hold for this bundle") < card.index("Random weights")
     assert str(labelled) not in card
+
+
+def test_its_certificate_claims_nothing_of_the_old_one_s_figures(bundle: Bundle, labelled: Path) -> None:
+    adapted(bundle, labelled, "--pixel-um", "0.5")
+    made = open_bundle(labelled.parent / "mine", Trust(require="certificate"))
+    certificate = made.certificate
+    assert certificate is not None
+    assert certificate.adapted_from == Origin(name="tiny", version="1.0.0", sha256=bundle.sha256)
+    assert (certificate.limits, certificate.splits, certificate.recipe_sha256) == ((), {}, None)
+    assert "held out once" in certificate.measured_on
+    assert all(name.startswith("adaptation.") for name in certificate.figures)
+    accuracy = certificate.figures["adaptation.accuracy"]
+    assert (accuracy.value, accuracy.n) == (made.manifest.metrics["adaptation.accuracy"], COUNT)
+    assert accuracy.low == made.manifest.metrics["adaptation.accuracy_low"]
+    assert "adapted from tiny 1.0.0" in made.proof
+    assert "no test split" in made.proof
 
 
 def test_json_is_one_object_with_intervals_and_warnings(bundle: Bundle, labelled: Path) -> None:
@@ -255,7 +273,7 @@ def test_a_model_that_does_not_end_in_a_linear_layer_is_refused(tmp_path: Path) 
 
 def test_a_bundle_without_features_is_refused(bundle: Bundle, labelled: Path) -> None:
     only_logits = msgspec.structs.replace(bundle.manifest, outputs=bundle.manifest.outputs[:1])
-    error = adapted(write_manifest(bundle.path, only_logits), labelled).exception
+    error = adapted(certified(bundle.path, only_logits), labelled).exception
     assert isinstance(error, BundleError)
     assert "no output 'features'" in str(error)
 
@@ -264,9 +282,9 @@ def test_statistics_that_do_not_fit_are_refused(bundle: Bundle, labelled: Path) 
     write_statistics(
         bundle.path / "features.npz", Statistics(means=np.ones((2, 4)), covariance=np.eye(4), counts=np.ones(2, int))
     )
-    error: BaseException | None = adapted(write_manifest(bundle.path, bundle.manifest), labelled).exception
+    error: BaseException | None = adapted(certified(bundle.path, bundle.manifest), labelled).exception
     assert isinstance(error, BundleCorrupt)
     (bundle.path / "features.npz").write_bytes(b"torn")
-    error = adapted(write_manifest(bundle.path, bundle.manifest), labelled).exception
+    error = adapted(certified(bundle.path, bundle.manifest), labelled).exception
     assert isinstance(error, EdgecellError)
     assert "copy the bundle again" in str(error)

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from command_line import Ended, called
 from pictures import PIXEL_UM, encoded, write_fields
-from tiny_bundle import CLASSES, make_tiny_bundle, tiny_crops
+from tiny_bundle import CLASSES, certified, make_tiny_bundle, tiny_crops
 
-from edgecell.bundle import write_manifest
 from edgecell.messages import NOTICE
 
 CELLS = 70  # more than one batch of the engine's
@@ -131,6 +130,6 @@ def test_people_get_a_line_an_image_a_table_and_the_notice(cells: Path, tiny: Pa
 def test_classes_come_from_the_bundle(tmp_path: Path, cells: Path) -> None:
     bundle = make_tiny_bundle(tmp_path / "tiny")
     renamed = tuple(msgspec.structs.replace(each, name=f"other_{each.name}") for each in bundle.manifest.classes)
-    write_manifest(bundle.path, msgspec.structs.replace(bundle.manifest, classes=renamed))
+    certified(bundle.path, msgspec.structs.replace(bundle.manifest, classes=renamed))
     first = called("classify", cells / "even", "--bundle", bundle.path, "--json").documents[0]
     assert list(first["probabilities"]) == [f"other_{name}" for name in CLASSES]

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
-from tiny_bundle import make_tiny_bundle, tiny_manifest
+from tiny_bundle import certified, make_tiny_bundle, tiny_manifest
 
 from calibration import field_cells
 from calibration.commands import cli
 from calibration.field_cells import Cells, Decisions, compared
 from calibration.fields import KINDS, Boxes, Field
-from edgecell.bundle import Bundle, CellClass, write_manifest
+from edgecell.bundle import Bundle, CellClass
 from edgecell.domain import LEAST
 from edgecell.messages import NUCLEATED, PLATELET, RED_BLOOD_CELL, Cell, Classification, Exclusion, FrameReport, Verdict
 from edgecell.segmenters.stain import StainSegmenter
@@ -170,7 +170,7 @@ def sure(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     made = make_tiny_bundle(tmp_path_factory.mktemp("field-cells") / "tiny")
     confidence = msgspec.structs.replace(made.manifest.confidence, unsure_below=0.0, foreign_below=1.0)
     classes = tuple(msgspec.structs.replace(each, group="leukocyte") for each in made.manifest.classes)
-    return write_manifest(made.path, msgspec.structs.replace(made.manifest, classes=classes, confidence=confidence))
+    return certified(made.path, msgspec.structs.replace(made.manifest, classes=classes, confidence=confidence))
 
 
 def test_drawn_white_cells_are_found_and_one_without_a_label_is_another(fields: list[Field], sure: Bundle) -> None:
