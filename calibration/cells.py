@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from calibration import split
 from calibration.augment import BASE_PX, BASE_UM, base_window
 from calibration.datasets import adapter
+from calibration.facts import Facts
 from calibration.recipe import Data, Recipe
 from calibration.sample import Sample
 from edgecell.errors import SettingsError
@@ -77,16 +78,17 @@ def samples(data: Data, part: split.Part, root: Path, classes: Sequence[str]) ->
     Raises SettingsError where the recipe's table of classes names one that there is not.
     """
     source, parts = adapter(data.dataset, data.options), split.load(data.split)
-    check_classes(data, source.facts.names, classes)
+    check_classes(data, source.facts, classes)
     for sample in source.read(root):
         labels = data.labels(sample.labels, classes) if split.part_of(sample, parts) == part else None
         if labels is not None:
             yield replace(sample, labels=labels, pixel_um=data.pixel_um or sample.pixel_um)
 
 
-def check_classes(data: Data, known: Sequence[str], classes: Sequence[str]) -> None:
+def check_classes(data: Data, facts: Facts, classes: Sequence[str]) -> None:
     """Raises SettingsError that names what in the recipe's table is no class of the dataset, or none of the recipe."""
     table = data.classes or {}
+    known = (*facts.names, *table) if facts.open_classes else facts.names
     for name, names, whose in ((table.keys(), known, f"dataset {data.dataset}"), (table.values(), classes, "recipe")):
         if unknown := sorted(set(name) - set(names)):
             raise SettingsError(f"data.classes: the {whose} has no class {unknown[0]}", fix=f"one of: {', '.join(names)}")

@@ -31,7 +31,8 @@ class Facts:
     page: where a person gets it. files: to download over plain HTTPS, empty where the page has them in other ways. by_hand:
     what a person has to do, and into which folder of the datasets it goes; "" where `files` is all. pixel_um: micrometres per
     pixel, None where nobody says: a recipe then has to. pixel_um_source: where that number is from; it begins with
-    "assumed" where it was not published. grouped_by: what cells share that must not be on both sides of a split.
+    "assumed" where it was not published. grouped_by: what cells share that must not be on both sides of a split. own_split: it
+    says itself which cells train and which are tested. open_classes: it may hold other classes than those that are known.
     """
 
     title: str
@@ -44,6 +45,8 @@ class Facts:
     pixel_um: float | None = None
     pixel_um_source: str = ""
     grouped_by: Literal["image", "field", "slide", "patient"] = "image"
+    own_split: bool = False
+    open_classes: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -19,7 +19,9 @@ class Sample:
     plain label, several where it only narrows them down.
     content: the image file, or the image itself as uint8 (H, W, 3) RGB where it was cut from a field.
     centre_px: (x, y), None for the middle of the image. pixel_um: micrometres per pixel, None where neither dataset nor recipe
-    says. slide: within the dataset, what shares one stain and microscope; "" where the dataset is taken for one.
+    says. slide: within the dataset, what shares one stain and microscope; "" where the dataset is taken for one. origin: the
+    patient or slide whose cells must not be on both sides of a split; "" where nobody says. part: where the dataset's own split
+    has it: train, val or test; "" if it has none.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Sample:
     pixel_um: float | None
     centre_px: tuple[float, float] | None = None
     slide: str = ""
+    origin: str = ""
+    part: str = ""
 
     def image(self) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) RGB."""

@@ -36,15 +36,20 @@ def load_image(path: Path, index: int = 0) -> NDArray[np.uint8]:
         data = path.read_bytes()
     except OSError as error:
         raise FrameCorrupt(f"{path}: cannot be read ({error.strerror})", fix="check its permissions", index=index) from error
+    return decoded(data, str(path), index)
+
+
+def decoded(data: bytes, name: str, index: int = 0) -> NDArray[np.uint8]:
+    """The same from the content of an image file; `name` is named in errors."""
     fault = _fault(data)
     if fault:
-        raise FrameCorrupt(f"{path}: {fault[0]}", fix=fault[1], index=index)
+        raise FrameCorrupt(f"{name}: {fault[0]}", fix=fault[1], index=index)
     pixels = _decoded(data)
     if pixels is None:
-        raise FrameCorrupt(f"{path}: cannot be decoded as an image", fix="replace it by a whole image file", index=index)
+        raise FrameCorrupt(f"{name}: cannot be decoded as an image", fix="replace it by a whole image file", index=index)
     unfit = _unfit(pixels)
     if unfit:
-        raise FrameCorrupt(f"{path}: {unfit[0]}", fix=unfit[1], index=index)
+        raise FrameCorrupt(f"{name}: {unfit[0]}", fix=unfit[1], index=index)
     return _rgb(pixels.astype(np.uint8, copy=False))
 
 

@@ -7,8 +7,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from calibration.adapter import Adapter
 from calibration.commands.options import OUT
-from calibration.datasets import TABLE, Adapter, adapter
+from calibration.datasets import TABLE, adapter
 from calibration.download import Download, Fetched, fetch
 from edgecell.errors import SettingsError
 

@@ -7,8 +7,9 @@ import click
 
 from calibration import recipe as recipes
 from calibration import split as splits
+from calibration.adapter import Adapter
 from calibration.commands.options import FOLDER
-from calibration.datasets import TABLE, Adapter, adapter
+from calibration.datasets import TABLE, adapter
 from edgecell.errors import SettingsError
 
 

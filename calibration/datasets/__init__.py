@@ -1,19 +1,24 @@
 """Datasets. A new one is one module with an Adapter and one line in TABLE."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from calibration.facts import Facts
-from calibration.sample import Sample
+from calibration.adapter import Adapter
 from edgecell import plugins
 from edgecell.errors import SettingsError
 
 TABLE = {
     "pbc": "calibration.datasets.pbc:Pbc",
+    "bloodmnist": "calibration.datasets.bloodmnist:BloodMnist",
+    "bloodmnist_64": "calibration.datasets.bloodmnist:BloodMnist64",
+    "bloodmnist_128": "calibration.datasets.bloodmnist:BloodMnist128",
+    "bloodmnist_224": "calibration.datasets.bloodmnist:BloodMnist224",
     "mll_marrow": "calibration.datasets.mll_marrow:MllMarrow",
+    "bmc_fgcd": "calibration.datasets.bmc_fgcd:BmcFgcd",
+    "balf": "calibration.datasets.balf:Balf",
+    "balf_originals": "calibration.datasets.balf:BalfOriginals",
     "txl_pbc": "calibration.datasets.txl_pbc:TxlPbc",
     "txl_empty": "calibration.datasets.txl_pbc:TxlEmpty",
     "txl_white": "calibration.datasets.txl_pbc:TxlWhite",
@@ -23,19 +28,6 @@ OWN = {
     "own_boxes": "calibration.datasets.own_boxes:OwnBoxes",
 }
 """A laboratory's own cells: where they are and what they show is said by the recipe, in `[data.options]`."""
-
-
-class Adapter(Protocol):
-    """Reads one dataset as it is published, or as it lies in the copies that are in use."""
-
-    facts: Facts
-
-    def read(self, root: Path) -> Iterator[Sample]:
-        """All labelled cells below `root`, in a fixed order, one at a time. Labels are class names of `facts`.
-
-        Raises SettingsError when the dataset is not there.
-        """
-        ...
 
 
 def adapter(name: str, options: Mapping[str, Any] | None = None) -> Adapter:

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from calibration import archive
+from calibration.adapter import Adapter, Fault, in_folders
+from calibration.archive import Place
 from calibration.facts import Facts, KnownClass
 from calibration.sample import Sample
 from edgecell.bundle import Group
+
+PLACES = (Place(top="mll_marrow", archives=("mll_marrow*.tar*", "mll_marrow*.zip")),)
 
 
 def _known(abbreviation: str, name: str, count: int, group: Group, lineage: str = "") -> KnownClass:
@@ -49,18 +53,20 @@ FACTS = Facts(
         _known("PMO", "promyelocyte", 11_994, "leukocyte", "granulocytic"),
     ),
 )
+_BY_FOLDER = FACTS.by_folder()
 
 
-class MllMarrow:
+class MllMarrow(Adapter):
     """Adapter of the MLL bone marrow dataset."""
 
     facts = FACTS
 
-    def read(self, root: Path) -> Iterator[Sample]:
+    def scan(self, root: Path) -> Iterator[Sample | Fault]:
         """Samples named `<ABBR>/<file>`, whatever subfolders lie between: the files of a class are numbered through."""
-        known = FACTS.by_folder()
-        for path, content in archive.images(root, "mll_marrow", "mll_marrow*.tar"):
-            parts = path.split("/")
-            if parts[1] in known:
-                labels = (known[parts[1]].name,)
-                yield Sample(name=f"{parts[1]}/{parts[-1]}", labels=labels, content=content, pixel_um=FACTS.pixel_um)
+        return in_folders(archive.files(root, PLACES), _placed, FACTS)
+
+
+def _placed(path: str) -> tuple[str, str] | None:
+    folders = path.split("/")
+    known = _BY_FOLDER.get(folders[0])
+    return (f"{folders[0]}/{folders[-1]}", known.name) if known else None

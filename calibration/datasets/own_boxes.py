@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from calibration import fields, yolo
+from calibration.adapter import Adapter, Fault
 from calibration.fields import Field
 from calibration.own import Own
 from calibration.sample import Sample, windowed
@@ -27,7 +28,7 @@ class BoxOptions(Own, frozen=True, kw_only=True, forbid_unknown_fields=True):
     splits: tuple[str, ...] = ()
 
 
-class OwnBoxes:
+class OwnBoxes(Adapter):
     """Adapter of a folder of labelled fields."""
 
     Options = BoxOptions
@@ -36,11 +37,20 @@ class OwnBoxes:
         self._options = options
         self.facts = options.facts("field")
 
-    def read(self, root: Path) -> Iterator[Sample]:
+    def scan(self, root: Path) -> Iterator[Sample | Fault]:
         """Samples named `<field>/cell<number>`, by the number of the label's line among those not ignored.
 
         Raises SettingsError: no folder, no names of classes, a class unknown or missing, a broken label line.
         """
+        for name, field in self._fields(root):
+            yield from self._cells(field, name)
+
+    def whole(self, root: Path) -> Iterator[Sample]:
+        """The fields themselves."""
+        for name, field in self._fields(root):
+            yield Sample(name=name, labels=(), content=field.image, pixel_um=self._options.pixel_um)
+
+    def _fields(self, root: Path) -> Iterator[tuple[str, Field]]:
         folder = self._options.path(root)
         names = class_names(folder)
         self._options.check(names, folder)
@@ -48,11 +58,10 @@ class OwnBoxes:
         meaning = yolo.Classes(kinds=self._options.classes, of=wanted)
         for split in self._options.splits or (None,):
             for field in fields.read_fields(folder, split, meaning):
-                yield from self._cells(field, f"{split}-" if split else "")
+                yield (f"{split}-" if split else "") + field.name.replace("/", "-"), field
 
-    def _cells(self, field: Field, before: str) -> Iterator[Sample]:
+    def _cells(self, field: Field, name: str) -> Iterator[Sample]:
         height, width = field.image.shape[:2]
-        name = before + field.name.replace("/", "-")
         whole = (field.boxes[:, :2] >= BORDER_PX).all(axis=1) & (
             field.boxes[:, 2:] <= (width - BORDER_PX, height - BORDER_PX)
         ).all(axis=1)

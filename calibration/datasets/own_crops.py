@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from calibration.adapter import Adapter, Fault
 from calibration.own import Own
 from calibration.sample import Sample
 from edgecell.errors import SettingsError
 from edgecell.imagefile import SUFFIXES, natural
 
 
-class OwnCrops:
+class OwnCrops(Adapter):
     """Adapter of a folder of crops."""
 
     Options = Own
@@ -18,7 +19,7 @@ class OwnCrops:
         self._options = options
         self.facts = options.facts("image")
 
-    def read(self, root: Path) -> Iterator[Sample]:
+    def scan(self, root: Path) -> Iterator[Sample | Fault]:
         """Samples named `<class>/<file>`. Raises SettingsError: no folder, a class unknown, missing or empty."""
         folder = self._options.path(root)
         self._options.check((path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")), folder)

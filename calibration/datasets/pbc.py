@@ -9,11 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from calibration import addresses, archive
+from calibration.adapter import Adapter, Fault, in_folders
+from calibration.archive import Place
 from calibration.facts import Facts, KnownClass
 from calibration.sample import Sample
 from edgecell.bundle import Group
 
-PUBLISHED, COPY, COPY_TARS = "PBC_dataset_normal_DIB", "pbc", "pbc_[a-z].tar"
+PUBLISHED = "PBC_dataset_normal_DIB"
+PLACES = (
+    Place(top=PUBLISHED, archives=(f"{PUBLISHED}*.zip", f"{PUBLISHED}*.tar*")),
+    Place(top="pbc", archives=("pbc_[a-z].tar",)),
+    Place(top=PUBLISHED, archives=("pbc_original*.tar",)),
+)
 
 
 def _known(name: str, abbreviation: str, count: int, group: Group, lineage: str, folder: str = "") -> KnownClass:
@@ -39,20 +46,19 @@ FACTS = Facts(
         _known("platelet", "PLATELET", 2_348, "platelet", "megakaryocytic"),
     ),
 )
+_BY_FOLDER = FACTS.by_folder()
 
 
-class Pbc:
+class Pbc(Adapter):
     """Adapter of the PBC dataset."""
 
     facts = FACTS
 
-    def read(self, root: Path) -> Iterator[Sample]:
-        """Samples named `<class>/<file>`, the same in both layouts. Files in no known class folder are passed over."""
-        copied = (root / COPY).is_dir() or any(root.glob(COPY_TARS))
-        top = COPY if copied and not (root / PUBLISHED).is_dir() else PUBLISHED
-        known = FACTS.by_folder()
-        for path, content in archive.images(root, top, COPY_TARS):
-            name = path.removeprefix(f"{top}/")
-            folder = name.split("/")[0]
-            if folder in known:
-                yield Sample(name=name, labels=(known[folder].name,), content=content, pixel_um=FACTS.pixel_um)
+    def scan(self, root: Path) -> Iterator[Sample | Fault]:
+        """Samples named `<class>/<file>`, the same in both layouts."""
+        return in_folders(archive.files(root, PLACES), _placed, FACTS)
+
+
+def _placed(path: str) -> tuple[str, str] | None:
+    known = _BY_FOLDER.get(path.split("/")[0])
+    return (path, known.name) if known else None

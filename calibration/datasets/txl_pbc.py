@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import addresses
+from calibration.adapter import Adapter, Fault
 from calibration.facts import Facts, KnownClass
 from calibration.fields import Boxes, Field, read_fields
 from calibration.sample import Sample, windowed
@@ -48,22 +49,25 @@ FACTS = Facts(
 )
 
 
-class TxlPbc:
+class TxlPbc(Adapter):
     """Adapter of the TXL-PBC dataset, as windows cut from its fields: what is no cell, and platelets."""
 
     facts = FACTS
 
-    def read(self, root: Path) -> Iterator[Sample]:
+    def scan(self, root: Path) -> Iterator[Sample | Fault]:
         """Samples named `<field>/<kind><number>`, all from the `train` folder."""
         return (sample for sample in _all_windows(root) if "/white" not in sample.name)
 
+    def whole(self, root: Path) -> Iterator[Sample]:
+        return _fields(root, "train")
 
-class TxlWhite:
+
+class TxlWhite(Adapter):
     """The white cells of TXL-PBC's fields that are no PBC images."""
 
     facts = replace(FACTS, citation="TXL-PBC (Gan et al. 2024), types narrowed down by eye in this project", classes=_WHITE)
 
-    def read(self, root: Path) -> Iterator[Sample]:
+    def scan(self, root: Path) -> Iterator[Sample | Fault]:
         """Samples named `<field>/white<number>`, labelled with the types left open; those of no use left out."""
         types = dict(line.split("\t") for line in TYPES.read_text().splitlines())
         for sample in _all_windows(root):
@@ -71,21 +75,37 @@ class TxlWhite:
                 labels = tuple(types.get(sample.name, ",".join(LEUKOCYTES)).split(","))
                 yield replace(sample, labels=labels)
 
+    def whole(self, root: Path) -> Iterator[Sample]:
+        return _fields(root, "train")
 
-class TxlEmpty:
+
+class TxlEmpty(Adapter):
     """Held aside from all training: windows of the `val` fields that show no white cell and no platelet in their middle."""
 
     facts = replace(FACTS, classes=(_NOT_A_CELL,))
 
-    def read(self, root: Path) -> Iterator[Sample]:
+    def scan(self, root: Path) -> Iterator[Sample | Fault]:
         """Samples named `<field>/not_a_cell<number>`."""
         return (sample for sample in _all_windows(root, "val") if "/not_a_cell" in sample.name)
 
+    def whole(self, root: Path) -> Iterator[Sample]:
+        return _fields(root, "val")
+
 
 def _all_windows(root: Path, folder: str = "train") -> Iterator[Sample]:
-    [archive] = sorted(root.glob("txl_pbc*.tar"))[:1] or [root / "txl_pbc"]
-    for field in read_fields(archive, folder):
+    for field in read_fields(_place(root), folder):
         yield from _windows(field)
+
+
+def _fields(root: Path, folder: str) -> Iterator[Sample]:
+    """The fields themselves, which the split files list."""
+    for field in read_fields(_place(root), folder):
+        yield Sample(name=field.name, labels=(), content=field.image, pixel_um=None, slide=field.source)
+
+
+def _place(root: Path) -> Path:
+    found = sorted((*root.glob("txl_pbc*.tar"), *root.glob("txl_pbc*.zip")))
+    return found[0] if found else root / "txl_pbc"
 
 
 def square_pixels(field: Field) -> tuple[NDArray[np.uint8], Boxes, float] | None:

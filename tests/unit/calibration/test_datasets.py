@@ -1,11 +1,14 @@
 """Every adapter on a small generated set in its layout."""
 
 import tempfile
+import zipfile
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import cv2
+import made_datasets
 import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
@@ -13,8 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from toy_cells import encoded, pbc_files, write_folder, write_tar
 
-from calibration import split
+from calibration import npz, split
+from calibration.adapter import Adapter, Fault
 from calibration.datasets import TABLE, adapter, txl_pbc
+from calibration.datasets.balf import Balf
 from calibration.datasets.mll_marrow import MllMarrow
 from calibration.datasets.pbc import PUBLISHED, Pbc
 from calibration.datasets.txl_pbc import LEUKOCYTES, PLATELET, RED, WHITE, TxlEmpty, TxlPbc, TxlWhite, square_pixels
@@ -32,6 +37,7 @@ def test_every_adapter_names_licence_and_source_and_what_it_misses(name: str, tm
     assert facts.citation
     assert facts.page.startswith("https://")
     assert facts.pixel_um_source or facts.pixel_um is None
+    assert isinstance(adapter(name), Adapter)
     assert facts.classes
     assert len({each.name for each in facts.classes}) == len(facts.classes)
     with pytest.raises(SettingsError):
@@ -112,6 +118,160 @@ def test_mll_names_do_not_depend_on_subfolders(tmp_path: Path) -> None:
     }
 
 
+def faults(name: str, root: Path) -> dict[str, str]:
+    return {each.name: each.kind for each in adapter(name).scan(root) if isinstance(each, Fault)}
+
+
+def test_what_is_no_cell_of_a_class_is_named(tmp_path: Path) -> None:
+    junk = {"neutrophil/.DS_1.jpg": b"", "unknown/UN_1.jpg": JPEG, "readme.txt": b"", "basophil/BA_1.jpg": JPEG}
+    write_folder(junk, tmp_path / PUBLISHED)
+    assert faults("pbc", tmp_path) == {
+        "neutrophil/.DS_1.jpg": "junk",
+        "unknown/UN_1.jpg": "unknown class",
+        "readme.txt": "junk",
+    }
+
+
+def test_pbc_is_read_from_the_published_zip_too(tmp_path: Path) -> None:
+    made_datasets.make_pbc(tmp_path / "folder", 2)
+    with zipfile.ZipFile(tmp_path / f"{PUBLISHED}.zip", "w") as file:
+        for path in (tmp_path / "folder").rglob("*.jpg"):
+            file.write(path, path.relative_to(tmp_path / "folder"))
+    assert seen(tmp_path) == seen(tmp_path / "folder")
+    assert {shape for _, _, shape in seen(tmp_path).values()} == {(363, 360, 3)}
+
+
+# BloodMNIST
+
+
+@pytest.mark.parametrize(("name", "side"), [("bloodmnist", 28), ("bloodmnist_64", 64)])
+def test_bloodmnist_is_read_row_by_row_with_its_own_split(name: str, side: int, tmp_path: Path) -> None:
+    path = made_datasets.make_bloodmnist(tmp_path, 3, side)
+    arrays = np.load(path)
+    samples = list(adapter(name).read(tmp_path))
+    assert Counter(each.part for each in samples) == {"train": 24, "val": 8, "test": 8}
+    for sample in samples:
+        part, number = sample.name.split("/")
+        assert sample.part == part
+        assert np.array_equal(sample.image(), arrays[f"{part}_images"][int(number)])
+        assert sample.labels == (adapter("pbc").facts.names[int(arrays[f"{part}_labels"][int(number), 0])],)
+        assert sample.scale() * side == pytest.approx(20.0)
+
+
+def test_bloodmnist_of_another_size_is_refused_and_wrong_labels_are_named(tmp_path: Path) -> None:
+    made = dict(np.load(made_datasets.make_bloodmnist(tmp_path, 1)))
+    made["val_labels"][2] = 8
+    np.savez(tmp_path / "bloodmnist.npz", **made)
+    assert faults("bloodmnist", tmp_path) == {"val/00002": "label out of range"}
+    np.savez(tmp_path / "bloodmnist_64.npz", **made)
+    with pytest.raises(SettingsError, match=r"bloodmnist_64\.npz: train has images \(8, 28, 28, 3\)"):
+        next(adapter("bloodmnist_64").read(tmp_path))
+    del made["test_images"]
+    np.savez(tmp_path / "bloodmnist.npz", **made)
+    with pytest.raises(SettingsError, match="has no array test_images; it has: test_labels"):
+        list(adapter("bloodmnist").read(tmp_path))
+
+
+@pytest.mark.parametrize("array", [np.zeros((3, 2), np.float32), np.asfortranarray(np.zeros((3, 2), np.uint8)), np.uint8(1)])
+def test_other_arrays_than_rows_of_bytes_are_refused(array: NDArray[Any], tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=array)
+    with pytest.raises(SettingsError, match="not rows of uint8"):
+        next(npz.rows(tmp_path / "x.npz", "images"))
+
+
+def test_a_pickle_in_an_npz_is_never_opened(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=np.array([{"a": 1}], object))
+    with pytest.raises(SettingsError, match="object"):
+        npz.shape(tmp_path / "x.npz", "images")
+
+
+def test_an_npz_without_its_end_is_named(tmp_path: Path) -> None:
+    path = made_datasets.make_bloodmnist(tmp_path, 2)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(SettingsError, match=r"bloodmnist\.npz cannot be read"):
+        next(adapter("bloodmnist").read(tmp_path))
+
+
+# BMC-FGCD
+
+
+def test_bmc_classes_are_the_folders_as_found(tmp_path: Path) -> None:
+    made_datasets.make_bmc(tmp_path, 5, ["06_Band form", "Promyelocyte", "7"])
+    labels = {each.name: each.labels[0] for each in adapter("bmc_fgcd").read(tmp_path)}
+    assert Counter(labels.values()) == {"band_form": 5, "promyelocyte": 5, "class_7": 5}
+    assert labels["train/06_Band form/0.jpg"] == labels["test/06_Band form/4.jpg"] == "band_form"
+
+
+def test_bmc_is_read_from_a_zip_whatever_its_folders_are_called(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bmc_fgcd_v1.zip", "w") as file:
+        file.writestr("BM data/Myeloblast/a.jpg", JPEG)
+        file.writestr("BM data/train/Promyelocyte/b.jpg", JPEG)
+        file.writestr("stray.jpg", JPEG)
+    labels = {each.name: each.labels[0] for each in adapter("bmc_fgcd").read(tmp_path)}
+    assert labels == {"Myeloblast/a.jpg": "myeloblast", "train/Promyelocyte/b.jpg": "promyelocyte"}
+    assert faults("bmc_fgcd", tmp_path) == {"stray.jpg": "unknown class"}
+
+
+# BALF
+
+
+def test_balf_cells_of_both_image_sizes_are_the_same_windows(tmp_path: Path) -> None:
+    made_datasets.make_balf(tmp_path, 2, originals=True)
+    small, large = ({each.name: each for each in adapter(name).read(tmp_path)} for name in ("balf", "balf_originals"))
+    assert len(small) == 14
+    assert small.keys() == large.keys()
+    assert {each.labels[0] for each in small.values()} == set(adapter("balf").facts.names)
+    for name, sample in small.items():
+        one, two = sample.image(), large[name].image()
+        assert sample.centre(one) == pytest.approx(large[name].centre(two), abs=1.5)
+        assert 128 <= max(one.shape) <= 129
+        side = min(one.shape[0], two.shape[0]), min(one.shape[1], two.shape[1])
+        difference = one[: side[0], : side[1]].astype(float) - two[: side[0], : side[1]]
+        assert np.abs(difference).mean() < 12
+
+
+def test_balf_fields_carry_polygons_and_boxes(tmp_path: Path) -> None:
+    made_datasets.make_balf(tmp_path, 1)
+    [field] = Balf().fields(tmp_path)
+    assert field.image.shape == (640, 853, 3)
+    assert [outline is None for outline in field.outlines] == [False, False, True] * 2 + [False]
+    assert len(field.boxes) == len(field.kinds) == 7
+    for box, outline in zip(field.boxes, field.outlines, strict=True):
+        assert outline is None or np.allclose([*outline.min(axis=0), *outline.max(axis=0)], box)
+    assert [each.name for each in adapter("balf").whole(tmp_path)] == ["0"]
+
+
+def test_every_fault_of_balf_labels_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    made_datasets.make_balf(tmp_path, 3)
+    top = tmp_path / "balf"
+    labels = top / "Labels" / "train" / "0.txt"
+    labels.write_text("7 0.5 0.5 0.1 0.1\n1 0.5 0.5 0.1 0.1\n1 1.5 0.5 0.1 0.1\n")
+    (top / "Labels" / "train" / "1.txt").unlink()
+    (top / "Images" / "train" / "2.jpg").write_bytes(b"no image")
+    (top / "Labels" / "train" / "9.txt").write_text("")
+    (top / "Images" / "train" / "notes.doc").write_text("")
+    found = [(each.kind, each.name.split("/")[-1]) for each in adapter("balf").scan(tmp_path) if isinstance(each, Fault)]
+    assert found == [
+        ("no labels", "1.jpg"),
+        ("no image", "9.txt"),
+        ("junk", "notes.doc"),
+        ("label out of range", "0.txt"),
+        ("label out of range", "0.txt"),
+        ("unreadable", "2.jpg"),
+    ]
+    lines = [each.what for each in adapter("balf").scan(tmp_path) if isinstance(each, Fault) and each.name.endswith("/0.txt")]
+    assert "line 1: class 7" in lines[0]
+    assert "line 3: x is 1.5" in lines[1]
+    assert [each.labels for each in adapter("balf").read(tmp_path)] == [("erythrocyte",)]
+
+
+def test_balf_that_is_still_packed_is_said(tmp_path: Path) -> None:
+    (tmp_path / "balf").mkdir()
+    (tmp_path / "balf" / "Images.rar").write_bytes(b"Rar!")
+    with pytest.raises(SettingsError, match=r"no images/ with labels/.*unpack"):
+        list(adapter("balf").read(tmp_path))
+
+
 # TXL-PBC
 
 WIDTH, HEIGHT = 640, 480
@@ -140,10 +300,17 @@ def placed_png(width: int, height: int) -> bytes:
 def write_field(root: Path, name: str, boxes: list[Box], split: str = "train", size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
     """A field of `placed` pixels, size (width, height)."""
     width, height = size
-    rows = [f"{kind} {x / width:.8f} {y / height:.8f} {w / width:.8f} {h / height:.8f}" for kind, x, y, w, h in boxes]
+    rows = [_row(*box, size) for box in boxes]
     base = root / "txl_pbc"
     labels = "\n".join(rows).encode()
     write_folder({f"images/{split}/{name}.png": placed_png(width, height), f"labels/{split}/{name}.txt": labels}, base)
+
+
+def _row(kind: int, x: float, y: float, w: float, h: float, size: tuple[int, int]) -> str:
+    """A line of labels; of a cell that the border cuts, the part that is in the image."""
+    x0, x1 = np.clip([x - w / 2, x + w / 2], 0, size[0]) / size[0]
+    y0, y1 = np.clip([y - h / 2, y + h / 2], 0, size[1]) / size[1]
+    return f"{kind} {(x0 + x1) / 2:.8f} {(y0 + y1) / 2:.8f} {x1 - x0:.8f} {y1 - y0:.8f}"
 
 
 def reds(count: int = 8, side: float = 30.0) -> list[Box]:

@@ -62,7 +62,7 @@ def test_a_bundle_is_scored_on_a_dataset_as_its_recipe_reads_it(tmp_path: Path) 
 def test_tables_of_classes_name_what_there_is(path: Path) -> None:
     read, _ = recipe.load(path)
     for data in read.data:
-        check_classes(data, datasets.adapter(data.dataset).facts.names, read.class_names)
+        check_classes(data, datasets.adapter(data.dataset).facts, read.class_names)
 
 
 @pytest.mark.parametrize(
