@@ -88,10 +88,12 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Schedule: AdamW with one cosine cycle and an exponential moving average of the weights.
 
     precision: of convolutions in training; auto: bfloat16 on a CPU that has it, else float32. frozen_after: epochs of ordinary
-    batch norm before its statistics are frozen, where torchrun trains (see calibration.parallel).
+    batch norm before its statistics are frozen, where torchrun trains (see calibration.parallel). start: bundle of the same
+    network whose weights the training starts from; "" for none.
     """
 
     seed: int
+    start: str = ""
     epochs: int
     batch: int = 96
     rate: float = 2e-3

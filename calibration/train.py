@@ -15,12 +15,17 @@ from calibration.checkpoint import Marks
 from calibration.fit import Job, fit
 from calibration.models import TABLE
 from calibration.recipe import Recipe
-from calibration.steps import Batch, Steps
+from calibration.start import from_bundle
+from calibration.steps import Batch, Batches, Part, Steps
 from edgecell import plugins
+from edgecell.bundle import open_bundle
 from edgecell.preprocess import to_batch
 
 DECIDES = ("classes", "preprocess", "network", "training")
 """The parts of a recipe that weights depend on, besides the cells; others may change while a training is unfinished."""
+
+STARTING_STEPS = 8
+"""Batches on which batch norm is measured where a bundle's weights start a training: some hundred cells."""
 
 
 def network(recipe: Recipe) -> nn.Module:
@@ -68,14 +73,25 @@ def train(recipe: Recipe, cells: TrainingCells, validation: Mapping[str, ScoredC
         return {name: accuracy(average, recipe, some) for name, some in validation.items()}
 
     job = replace(job, marks={**job.marks, **marks(recipe, cells)})
-    return fit(job, recipe.training, network(recipe), Steps(cells, recipe), lost, watched)
+    steps = Steps(cells, recipe)
+    return fit(job, recipe.training, started(recipe, steps), steps, lost, watched)
+
+
+def started(recipe: Recipe, steps: Batches) -> nn.Module:
+    """The network as training begins: fresh, or with what the bundle that the recipe starts from knows."""
+    model = network(recipe)
+    if recipe.training.start:
+        first = torch.cat([steps.part(Part(number))[0] for number in range(min(STARTING_STEPS, len(steps)))])
+        from_bundle(model, recipe.training.start, first)
+    return model
 
 
 def marks(recipe: Recipe, cells: TrainingCells) -> Marks:
     """sha256 by name of all that the weights depend on."""
     parts = msgspec.to_builtins(recipe)
     found = {f"[{name}]": hashlib.sha256(msgspec.json.encode(parts[name])).hexdigest() for name in DECIDES}
-    return {**found, "set of cells": digest(cells)}
+    start = recipe.training.start
+    return {**found, "set of cells": digest(cells), "bundle to start from": open_bundle(start).sha256 if start else ""}
 
 
 def digest(cells: TrainingCells) -> str:
