@@ -81,18 +81,28 @@ def hold(limits: Sequence[Wanted], figures: Mapping[str, Figure], folder: Path) 
 
 
 def certificate(
-    recipe_sha256: str, splits: Iterable[str], figures: Mapping[str, Figure], limits: tuple[Limit, ...]
+    recipe_sha256: str,
+    splits: Iterable[str],
+    figures: Mapping[str, Figure],
+    limits: tuple[Limit, ...],
+    *,
+    measured_on: str = "test split",
 ) -> Certificate:
-    """Of a bundle whose manifest is not written yet. splits: files of calibration/splits."""
+    """Of a bundle of any task whose manifest is not written yet. splits: files of calibration/splits, or with a whole path."""
     return Certificate(
-        measured_on="test split",
+        measured_on=measured_on,
         figures=figures,
         libraries=versions(),
         limits=limits,
-        splits={file: sha256_of(split.FOLDER / file) for file in splits},
+        splits={_named(file): sha256_of(split.FOLDER / file) for file in splits},
         recipe_sha256=recipe_sha256,
         commit=commit(),
     )
+
+
+def _named(file: str) -> str:
+    """A split as a certificate names it: where a lab keeps its own is nobody else's business."""
+    return Path(file).name if Path(file).is_absolute() else file
 
 
 def certify(recipe: Recipe, recipe_sha256: str, bundle: Bundle, root: Path) -> Bundle:

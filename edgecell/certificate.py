@@ -63,7 +63,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What a bundle is certified with.
 
     manifest: the bundle's manifest as it stands in the file, without the entry for this certificate among its files.
-    measured_on: the cells that the figures are from; names of figures with `.val.` in them are from the validation part.
+    measured_on: the cells that the figures are from, in words; figures with `.val.` in their name are from the validation part.
     splits: file of names -> sha256, of every dataset of the recipe. recipe_sha256, commit: of the recipe with the limits, and
     of the workshop that measured. libraries: name -> version, of what is installed there.
     adapted_from: None for a bundle of the workshop. An adapted bundle has no test cells, so no split, no recipe and no limits.
@@ -71,7 +71,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     schema: Literal["certificate/1"] = "certificate/1"
     manifest: dict[str, Any] = {}
-    measured_on: Literal["test split", "labelled cells of one microscope, each held out once"]
+    measured_on: Annotated[str, msgspec.Meta(min_length=1)]
     figures: Mapping[str, Figure]
     libraries: Mapping[str, str]
     limits: tuple[Limit, ...] = ()
