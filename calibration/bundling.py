@@ -112,6 +112,7 @@ def _dataset(data: Data) -> Dataset:
         source=facts.citation,
         pixel_um=data.pixel_um or facts.pixel_um,
         pixel_um_source="assumed by the recipe" if data.pixel_um else facts.pixel_um_source,
+        classes=data.classes,
     )
 
 

@@ -106,7 +106,15 @@ def scored(spec: Preprocess, classes: Sequence[str], data: Data, part: split.Par
 
 
 def training(recipe: Recipe, root: Path, work: Path) -> TrainingCells:
-    """All training cells of the recipe. Masks take a minute or two, so they are kept in `work` for the next time."""
+    """All training cells of the recipe. Masks take a minute or two, so they are kept in `work` for the next time.
+
+    Raises SettingsError where a dataset of the recipe is for evaluation only.
+    """
+    if barred := [data.dataset for data in recipe.data if adapter(data.dataset, data.options).facts.evaluation_only]:
+        raise SettingsError(
+            f"recipe {recipe.name}: data.dataset names {barred[0]}, which is for evaluation only",
+            fix="take it out of the recipe, and score the bundle on it with `python -m calibration evaluate`",
+        )
     kept = [(data, list(samples(data, "train", root, recipe.class_names))) for data in recipe.data]
     chosen = [sample for _, some in kept for sample in some]
     if not chosen:

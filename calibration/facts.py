@@ -33,6 +33,7 @@ class Facts:
     pixel, None where nobody says: a recipe then has to. pixel_um_source: where that number is from; it begins with
     "assumed" where it was not published. grouped_by: what cells share that must not be on both sides of a split. own_split: it
     says itself which cells train and which are tested. open_classes: it may hold other classes than those that are known.
+    evaluation_only: its licence or its labels are not fit for training, so no recipe may read it.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Facts:
     grouped_by: Literal["image", "field", "slide", "patient"] = "image"
     own_split: bool = False
     open_classes: bool = False
+    evaluation_only: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

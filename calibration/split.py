@@ -12,6 +12,8 @@ from calibration.sample import Sample
 from edgecell.errors import SettingsError
 
 Part = Literal["train", "val", "test"]
+Scope = Literal["train", "val", "test", "all"]
+"""A part of a split, or everything there is."""
 SHARES: Mapping[Part, float] = {"train": 0.70, "val": 0.12, "test": 0.18}
 FOLDER = Path(__file__).parent / "splits"
 

@@ -121,7 +121,8 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A data set that went into the model. source: DOI or address.
 
     pixel_um: micrometres per pixel that its cells were cut at, null where each field has its own. pixel_um_source: where that
-    number is from; it begins with "assumed" where nobody published it.
+    number is from; it begins with "assumed" where nobody published it. classes: the dataset's own class -> the model's, null
+    where they go by the same names.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     source: str = ""
     pixel_um: float | None = None
     pixel_um_source: str = ""
+    classes: Mapping[str, str] | None = None
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

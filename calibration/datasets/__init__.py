@@ -22,6 +22,7 @@ TABLE = {
     "txl_pbc": "calibration.datasets.txl_pbc:TxlPbc",
     "txl_empty": "calibration.datasets.txl_pbc:TxlEmpty",
     "txl_white": "calibration.datasets.txl_pbc:TxlWhite",
+    "wbc_masks": "calibration.datasets.wbc_masks:WbcMasks",
 }
 OWN = {
     "own_crops": "calibration.datasets.own_crops:OwnCrops",
