@@ -21,6 +21,7 @@ COMMANDS = (
     "evaluate-cells",
     "evaluate-gate",
     "adapt-curve",
+    "reread",
     "fetch",
     "phantom-set",
 )
