@@ -15,7 +15,7 @@ from torch import nn
 from calibration import features, golden_cells, int8
 from calibration import split as splits
 from calibration.card import card
-from calibration.cells import TrainingCells
+from calibration.cells import TrainingCells, scored
 from calibration.certify import certificate, commit, figures_of, hold, wanted
 from calibration.choose import choose
 from calibration.datasets import adapter
@@ -52,7 +52,8 @@ def bundle(recipe: Recipe, recipe_sha256: str, model: nn.Module, cells: Training
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     export(model, recipe, folder / "float.onnx")
-    quantization = int8.make(recipe, cells, root, folder)
+    validation = [scored(recipe.preprocess, recipe.class_names, data, "val", root) for data in recipe.data]
+    quantization = int8.make(recipe, cells, validation, folder)
     halve(folder / "float.onnx", folder / "fp16.onnx")
     return finish(recipe, recipe_sha256, quantization, cells, root, folder)
 
