@@ -1,4 +1,5 @@
-# `make run`, `make test`: each makes its own environment (the first time only; python3 with venv and make are all it takes).
+# `make run`, `make test`, `make test-workshop`: each makes its own environment (the first time only; python3 with venv and make
+# are all it takes).
 
 PYTHON ?= python3
 # Those of requires-python: the tests run on one of them, lint, types and pins are checked for all.
@@ -14,6 +15,12 @@ BASE_READY := $(BASE)/edgecell-$(call key,requirements/base.txt requirements/bui
 TEST := .venv-test
 TEST_LIBRARIES := $(TEST)/libraries-$(call key,requirements/test.txt)
 TEST_READY := $(TEST)/edgecell-$(call key,requirements/test.txt pyproject.toml)
+# What trains. No hash pins torch: each platform and each GPU has a build of its own, so say which, e.g. TORCH=torch==2.13.0+cpu
+TORCH ?= torch>=2.6,<3
+WORKSHOP := .venv-workshop
+WORKSHOP_LIBRARIES := $(WORKSHOP)/libraries-$(call key,requirements/test.txt)
+WORKSHOP_READY := $(WORKSHOP)/edgecell-$(call key,requirements/test.txt pyproject.toml)-$(shell echo '$(TORCH)' | cksum | tr ' ' '-')
+NEED_TORCH = $$(grep -rl 'importorskip("torch"' tests)
 
 INSTALL = bin/python -m pip install -qq --no-deps
 LIBRARIES = $(INSTALL) --only-binary :all: --require-hashes
@@ -21,17 +28,20 @@ PROJECT = $(INSTALL) --no-build-isolation --editable .
 UV ?= uv
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
-.PHONY: help run test check lint types wheel lock clean
+.PHONY: help run test test-workshop check lint types wheel lock clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 15
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 run: $(BASE_READY)  ## make .venv and run the phantom slide: segment, classify, count, publish
 	$(BASE)/bin/edgecell run --max-frames 200
 
 test: check  ## make .venv-test, then lint, check imports and types, run every test
 	$(TEST)/bin/python -m pytest
+
+test-workshop: $(WORKSHOP_READY)  ## make .venv-workshop with torch, then run the tests that need it
+	$(WORKSHOP)/bin/python -m pytest $(NEED_TORCH)
 
 check: lint types
 
@@ -58,8 +68,8 @@ lock:  ## pin requirements/ again from pyproject.toml, for every Python and mach
 	$(LOCK) pyproject.toml --constraints requirements/test.txt -o requirements/base.txt
 	$(LOCK) --group build --constraints requirements/test.txt -o requirements/build.txt
 
-clean:  ## remove both environments and what tools left behind
-	rm -rf $(BASE) $(TEST) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean:  ## remove the environments and what tools left behind
+	rm -rf $(BASE) $(TEST) $(WORKSHOP) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(BASE_LIBRARIES):
 	@echo "making $(BASE)  (libraries, once: about 350 MB)"
@@ -79,4 +89,15 @@ $(BASE_READY): $(BASE_LIBRARIES)
 
 $(TEST_READY): $(TEST_LIBRARIES)
 	@$(TEST)/$(PROJECT)
+	@touch $@
+
+$(WORKSHOP_LIBRARIES):
+	@echo "making $(WORKSHOP)  (libraries and test tools, once: about 600 MB, and torch)"
+	@$(PYTHON) -m venv --clear $(WORKSHOP)
+	@$(WORKSHOP)/$(LIBRARIES) -r requirements/test.txt
+	@touch $@
+
+$(WORKSHOP_READY): $(WORKSHOP_LIBRARIES)
+	@$(WORKSHOP)/bin/python -m pip install -qq --only-binary :all: '$(TORCH)'
+	@$(WORKSHOP)/$(PROJECT)
 	@touch $@

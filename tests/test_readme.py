@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 PATIENCE_S = 120.0
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 OPERATORS = {"|", "||", "&", "&&", ";", ">", ">>", "<"}
-TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
+TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
 
 
 def blocks(tag: str) -> list[str]:
