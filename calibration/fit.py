@@ -6,11 +6,12 @@ so a training that was killed and goes on equals one that was not, bit for bit, 
 
 import copy
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -30,6 +31,17 @@ Loss = Callable[[nn.Module, Batch], torch.Tensor]
 Watch = Callable[[nn.Module], Mapping[str, float]]
 """What to watch of the averaged weights after an epoch, by name; the training does not depend on it."""
 LONGEST_GRADIENT = 2.0
+FEWEST_STEPS = 4
+"""Two upwards and two downwards in the learning rate."""
+ESTIMATED_FROM = 16
+"""Batches of an epoch that its frozen statistics of batch norm are the mean of: 1,500 cells of a usual recipe."""
+
+
+class Turn(NamedTuple):
+    """What is shown next, and what batch norm does with it (see calibration.parallel)."""
+
+    part: Part
+    norm: Literal["of each batch", "estimated", "frozen"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +78,14 @@ def fit(job: Job, how: Training, model: nn.Module, batches: Batches, loss_of: Lo
     """The network with averaged weights after the whole schedule; its checkpoint stays until `job.done_with()`.
 
     There is no early stopping: the schedule is the recipe's, and validation only watches. Raises SettingsError where the
-    checkpoint is of another training, and where there are more processes than samples in a batch.
+    checkpoint is of another training, where there are more processes than samples in a batch or hardly any steps, and when the
+    loss is no number.
     """
     if job.group.size > batches.batch:
         raise SettingsError(f"{job.group.size} processes, but a batch of {batches.batch}", fix="start fewer")
-    begun = _begun(job, how, batches)
+    if len(batches) < FEWEST_STEPS:
+        raise SettingsError(f"a training of {len(batches)} steps has no schedule", fix="raise training.epochs")
+    begun = _begun(job, how, len(batches))
     marks = {**job.marks, "precision": begun.precision, "batch norm": begun.batch_norm}
     if job.fresh and job.group.first:
         job.done_with()
@@ -79,6 +94,8 @@ def fit(job: Job, how: Training, model: nn.Module, batches: Batches, loss_of: Lo
     with meter(f"training {job.name}", len(batches), run.step, bar=job.group.first) as bar:
         saved_s = time.monotonic()
         for loss in run.steps():
+            if not math.isfinite(loss):
+                raise SettingsError(f"training {job.name}: the loss is {loss} at step {run.step}", fix="lower training.rate")
             bar.step(f"loss {loss:.3f}")
             ended = run.step % batches.per_epoch == 0
             if ended:
@@ -100,7 +117,10 @@ class Run:
         self.job, self.how, self.batches, self.loss_of = job, how, batches, loss_of
         self.model, self.average = model, copy.deepcopy(model)
         self.optimizer = torch.optim.AdamW(model.parameters(), how.rate, weight_decay=how.weight_decay)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, how.rate, total_steps=len(batches), pct_start=0.1)
+        total = len(batches)
+        # Two steps upwards at least: the schedule divides by one less.
+        rising = max(0.1, 2 / total)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, how.rate, total_steps=total, pct_start=rising)
         self.parts = {"model": self.model, "average": self.average, "optimizer": self.optimizer, "schedule": self.schedule}
         self.step, self.lost = 0, 0.0
         self.epochs: list[history.Epoch] = []
@@ -123,22 +143,40 @@ class Run:
 
     def steps(self) -> Iterator[float]:
         """Do what is left of the schedule; the loss of the whole batch after each step."""
-        warm, group = warm_up(self.job, self.batches), self.job.group
-        parts = [
-            Part(step) if step < warm else Part(step, group.rank, group.size) for step in range(self.step, len(self.batches))
-        ]
-        for part, batch in zip(parts, load(self.batches, parts, self.job.workers), strict=True):
-            loss = self._step(part, batch, frozen=part.step >= warm)
+        turns = list(self._turns())
+        shown = load(self.batches, [turn.part for turn in turns], self.job.workers)
+        for turn, batch in zip(turns, shown, strict=True):
+            if turn.norm == "estimated":
+                self._estimate(turn.part, batch)
+                continue
+            loss = self._step(turn.part, batch, frozen=turn.norm == "frozen")
             self.step += 1
             self.lost += loss
             yield loss
+
+    def _turns(self) -> Iterator[Turn]:
+        """What is to be shown from here on, and what batch norm does meanwhile."""
+        group, each = self.job.group, self.batches.per_epoch
+        for step in range(self.step, len(self.batches)):
+            if not group.launched or step < each:
+                yield Turn(Part(step), "of each batch")
+                continue
+            if step % each == 0:
+                yield from (Turn(Part(step + ahead), "estimated") for ahead in range(min(ESTIMATED_FROM, each)))
+            yield Turn(Part(step, group.rank, group.size), "frozen")
+
+    def _estimate(self, part: Part, batch: Batch) -> None:
+        """Take a whole batch into the mean of the statistics, from the first one of an epoch on."""
+        torch.manual_seed(seed_of(self.how.seed, part))
+        with parallel.estimating(self.model, anew=part.step % self.batches.per_epoch == 0), self._precision():
+            self.loss_of(self.model.train(), batch)
 
     def _step(self, part: Part, batch: Batch, *, frozen: bool) -> float:
         self.model.train()
         if frozen:
             parallel.freeze(self.model)
         torch.manual_seed(seed_of(self.how.seed, part))
-        with torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16(self.how)):
+        with self._precision():
             loss = self.loss_of(self.model, batch)
         loss = loss * (len(part.rows(self.batches.batch)) / self.batches.batch)
         self.optimizer.zero_grad()
@@ -152,6 +190,9 @@ class Run:
         self.schedule.step()
         follow(self.average, self.model, min(self.how.average, (part.step + 1) / (part.step + 21)))
         return float(total)
+
+    def _precision(self) -> Any:
+        return torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16(self.how))
 
     def level(self) -> None:
         """Processes on unlike machines may have drifted apart by a last bit."""
@@ -188,23 +229,17 @@ def seed_of(seed: int, part: Part) -> int:
 
 
 def is_bfloat16(how: Training) -> bool:
-    """Whether convolutions are computed in bfloat16: half the time where oneDNN has it for this CPU."""
+    """Whether convolutions are computed in bfloat16: where the recipe leaves it open and oneDNN has kernels for this CPU."""
     return how.precision == "auto" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def warm_up(job: Job, batches: Batches) -> int:
-    """Steps that every process does alike, on whole batches with ordinary batch norm, before its statistics are frozen."""
-    return batches.per_epoch if job.group.launched else len(batches)
-
-
-def _begun(job: Job, how: Training, batches: Batches) -> history.Begun:
-    warm = warm_up(job, batches)
+def _begun(job: Job, how: Training, steps: int) -> history.Begun:
     return history.Begun(
         name=job.name,
-        steps=len(batches),
+        steps=steps,
         processes=job.group.size,
         threads=torch.get_num_threads(),
         precision="bfloat16" if is_bfloat16(how) else "float32",
-        batch_norm="of each batch" if warm == len(batches) else f"frozen after {warm} steps",
+        batch_norm="frozen in each epoch but the first" if job.group.launched else "of each batch",
         torch=str(torch.__version__),
     )

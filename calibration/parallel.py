@@ -1,8 +1,10 @@
 """Several processes, on one machine or several, that train one network together under PyTorch's `torchrun`.
 
 Every process holds the whole network and takes its share of every batch; the gradients are added up, so that all take the
-same step. Batch norm is the one layer that looks at other cells than its own: under torchrun its statistics are frozen (see
-`Normalisation`), since a share's own statistics would depend on how many processes there are.
+same step. Batch norm is the one layer that looks at other cells than its own, and the statistics of a share would depend on
+how many processes there are. So the first epoch is trained by every process alike, on whole batches with ordinary batch norm;
+in each later one the statistics are estimated from its first batches, whole and by every process alike, and then frozen. What
+dropout draws is each process's own.
 """
 
 import logging
@@ -94,6 +96,24 @@ def level(model: nn.Module, group: Group) -> None:
 
 def freeze(model: nn.Module) -> None:
     """Let batch norm use its running statistics as they are, while everything else goes on training."""
-    for each in model.modules():
-        if isinstance(each, nn.modules.batchnorm._BatchNorm):
-            each.eval()
+    for each in norms(model):
+        each.eval()
+
+
+@contextmanager
+def estimating(model: nn.Module, *, anew: bool) -> Iterator[None]:
+    """What is shown inside goes into the statistics of batch norm, each batch with the same weight, and nowhere else."""
+    before = {each: each.momentum for each in norms(model)}
+    for each in before:
+        each.momentum = None  # the plain mean of all batches since the reset
+        if anew:
+            each.reset_running_stats()
+    with torch.no_grad():
+        yield
+    for each, momentum in before.items():
+        each.momentum = momentum
+
+
+def norms(model: nn.Module) -> list[Any]:
+    """Its batch-norm layers."""
+    return [each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]

@@ -87,9 +87,8 @@ class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Schedule: AdamW with one cosine cycle and an exponential moving average of the weights.
 
-    precision: of convolutions in training; auto: bfloat16 on a CPU that has it, else float32. frozen_after: epochs of ordinary
-    batch norm before its statistics are frozen, where torchrun trains (see calibration.parallel). start: bundle of the same
-    network whose weights the training starts from; "" for none.
+    precision: of convolutions in training; auto: bfloat16 on a CPU that has it, else float32. The history says which it was.
+    start: bundle of the same network whose weights the training starts from; "" for none.
     """
 
     seed: int

@@ -17,6 +17,7 @@ from calibration.cells import ScoredCells, TrainingCells  # noqa: E402
 from calibration.fit import Job, follow  # noqa: E402
 from calibration.models.resnet_int8 import MixStyle, ResNetInt8  # noqa: E402
 from calibration.recipe import Recipe  # noqa: E402
+from edgecell.errors import SettingsError  # noqa: E402
 
 # Python 3.12 warns of a fork beside threads; the loader's child never touches torch's or OpenCV's.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -120,6 +121,24 @@ def test_a_run_can_be_repeated_bit_for_bit(recipe: Recipe, cells: TrainingCells,
     changed = msgspec.structs.replace(recipe, training=seed)
     other = train.train(changed, cells, {}, Job(name="other", work=tmp_path)).state_dict()
     assert not torch.equal(other["head.weight"], one["head.weight"])
+
+
+def test_a_loss_that_is_no_number_ends_the_training(
+    recipe: Recipe, cells: TrainingCells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "loss_of", lambda logits, allowed: logits.sum() * float("nan"))
+    with pytest.raises(SettingsError, match=r"training toy: the loss is nan at step 1\. Fix: lower training\.rate"):
+        train.train(recipe, cells, {}, Job(name="toy", work=tmp_path, workers=0))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_schedule_may_be_short_but_not_shorter(recipe: Recipe, cells: TrainingCells, tmp_path: Path) -> None:
+    """40 cells, in batches of 10: four steps an epoch; of 20: two."""
+    once = msgspec.structs.replace(recipe.training, epochs=1, batch=10)
+    train.train(msgspec.structs.replace(recipe, training=once), cells, {}, Job(name="four", work=tmp_path, workers=0))
+    once = msgspec.structs.replace(once, batch=20)
+    with pytest.raises(SettingsError, match=r"a training of 2 steps has no schedule\. Fix: raise training\.epochs"):
+        train.train(msgspec.structs.replace(recipe, training=once), cells, {}, Job(name="two", work=tmp_path, workers=0))
 
 
 def test_mixstyle_exchanges_style_in_training_only() -> None:
