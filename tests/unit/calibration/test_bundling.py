@@ -14,12 +14,12 @@ from toy_cells import pbc_files, toy_recipe, write_folder, write_split
 
 torch = pytest.importorskip("torch", reason="the workshop's torch is not installed")
 
-from calibration import golden_cells, recipe  # noqa: E402
+from calibration import checkpoint, golden_cells, recipe  # noqa: E402
 from calibration.metrics import Share  # noqa: E402
 from calibration.rules import violations  # noqa: E402
 from edgecell.bundle import MANIFEST, Bundle, Encoding, open_bundle, sha256_of  # noqa: E402
 from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions  # noqa: E402
-from edgecell.errors import BundleError  # noqa: E402
+from edgecell.errors import BundleError, SettingsError  # noqa: E402
 from edgecell.golden import replay  # noqa: E402
 from edgecell.messages import NOTICE  # noqa: E402
 
@@ -50,6 +50,8 @@ def made(folder: Path) -> Bundle:
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == str(folder / "bundle")
     assert "epoch 6/6" in result.stderr
+    assert (folder / "work" / "toy.curves.png").is_file()
+    assert not (folder / "work" / "toy.checkpoint.pt").exists(), "a bundled training is done with"
     return open_bundle(folder / "bundle")
 
 
@@ -119,6 +121,20 @@ def test_a_bundle_that_is_too_large_is_refused_and_no_old_one_is_left(made: Bund
             open_bundle(folder / "bundle")
     finally:
         toy_recipe(folder / "toy.toml", folder / "toy.tsv", epochs=6)
+
+
+def test_an_unfinished_training_of_another_recipe_is_not_gone_on_with(folder: Path) -> None:
+    left = folder / "work" / "toy.checkpoint.pt"
+    left.parent.mkdir(exist_ok=True)
+    checkpoint.save(left, {"[network]": "0" * 64}, {"step": 3})
+    try:
+        result = build(folder)
+        assert result.returncode == SettingsError.exit_code, result.stderr
+        assert f"{left} is an unfinished training with another [network]" in result.stderr
+        assert "--fresh" in result.stderr
+        assert "Traceback" not in result.stderr
+    finally:
+        left.unlink()
 
 
 def test_golden_cells_are_of_every_kind(made: Bundle) -> None:
