@@ -163,6 +163,8 @@ def _read(path: Path) -> Signature | None:
         return msgspec.json.decode(path.read_bytes(), type=Signature)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}", fix="check its permissions") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleCorrupt(f"{path}: {error}", fix="copy the bundle again, or remove that file and sign it again") from None
 

@@ -241,6 +241,11 @@ def test_every_edit_of_a_signature_is_refused(tiny: Bundle, lab: tuple[Path, Pat
         path.write_text(good.replace(old, new, 1))
         with pytest.raises(BundleError, match=says):
             open_bundle(tiny.path, signed_by(lab[1]))
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(BundleError, match=r"cannot read .*certificate\.sig"):
+        open_bundle(tiny.path)
+    path.rmdir()
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(BundleCorrupt, match=SIGNATURE):
         open_bundle(tiny.path)

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from calibration import recipe
+from calibration import recipe, split
 from calibration.card import SPLIT_NOTE
+from calibration.certify import wanted
 from calibration.quantize import optimised_float_convs
 from edgecell.bundle import SHIPPED, Bundle, Encoding, open_bundle, sha256_of, shipped
+from edgecell.certificate import Certificate
 from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions
 from edgecell.golden import replay
 from edgecell.messages import NOTICE
+from edgecell.signature import SIGNATURE, Trust
 
 ROOT = Path(recipe.__file__).parents[1]
 NAMES = shipped()
@@ -43,7 +46,7 @@ def test_it_is_small_enough_to_ship(bundle: Bundle) -> None:
 
 
 def test_it_holds_nothing_that_the_manifest_does_not_list(bundle: Bundle) -> None:
-    held = {path.name for path in bundle.path.iterdir()}
+    held = {path.name for path in bundle.path.iterdir()} - {SIGNATURE}
     assert held == {*bundle.manifest.files, "manifest.json"}
     assert held >= {"CARD.md", "float.onnx", "fp16.onnx", "s8s8.onnx", "u8s8.onnx", "golden.npz"}
 
@@ -72,3 +75,34 @@ def test_its_figures_are_there(bundle: Bundle) -> None:
     metrics, first = bundle.manifest.metrics, cooked.data[0].dataset
     for name in ("cells", "accuracy", "accuracy_low", "accuracy_high", "accuracy_fp32", "agreement_u8s8_s8s8"):
         assert isinstance(metrics[f"{first}.{name}"], float)
+
+
+def certificate_of(bundle: Bundle) -> Certificate:
+    """Of a classifier: a segmenter has a recipe of its own kind, and other figures."""
+    if bundle.manifest.task != "classify":
+        pytest.skip("not a classifier")
+    if bundle.certificate is None and Trust().require == "nothing":
+        pytest.skip("built before there were certificates, and nobody asks for one by default")
+    assert bundle.certificate is not None
+    return bundle.certificate
+
+
+def test_it_is_certified_by_its_recipe_and_splits_as_committed(bundle: Bundle) -> None:
+    """And met every limit that the recipe sets."""
+    certificate = certificate_of(bundle)
+    cooked, sha256 = recipe.load(ROOT / "calibration" / "recipes" / f"{bundle.manifest.name}.toml")
+    assert certificate.recipe_sha256 == sha256
+    assert certificate.splits == {each.split: sha256_of(split.FOLDER / each.split) for each in cooked.data}
+    assert [(each.figure, each.bound, each.limit) for each in certificate.limits] == [
+        (each.figure, each.bound, each.limit) for each in wanted(cooked)
+    ]
+
+
+def test_the_card_says_what_was_certified(bundle: Bundle) -> None:
+    certificate = certificate_of(bundle)
+    card = bundle.file("CARD.md").read_text()
+    accuracies = [each for name, each in certificate.figures.items() if name.endswith(".accuracy")]
+    assert accuracies
+    for each in accuracies:
+        assert each.value is not None
+        assert f"{100 * each.value:.2f} % ({round(each.value * (each.n or 0))}/{each.n}, 95 %" in card
