@@ -1,5 +1,6 @@
 """Streamed statistics against NumPy on all values at once, and the methods that make ranges of them."""
 
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -78,6 +79,24 @@ def test_whole_ranges_are_the_extremes_of_all_batches_and_a_percentile_lies_insi
     assert whole == pytest.approx((cells.min(), cells.max()))
     assert inner == pytest.approx(np.percentile(cells, [1, 99]), abs=0.02)
     assert set(statistics.ranges("entropy")) == set(statistics.tensors)
+
+
+def test_no_batch_is_held_after_it_was_counted() -> None:
+    """Memory is that of one batch and one histogram a tensor, however many cells there are."""
+    shown: list[weakref.ref[NDArray[np.float32]]] = []
+    most = 0
+
+    def streamed() -> Iterator[NDArray[np.float32]]:
+        nonlocal most
+        for batch in batches(6):
+            shown.append(weakref.ref(batch))
+            most = max(most, sum(each() is not None for each in shown))
+            yield batch
+
+    statistics = collect(onnx.shape_inference.infer_shapes(tiny_model()), streamed())
+    assert statistics.cells == 48
+    assert most <= 2
+    assert {each.counts.size for each in statistics.tensors.values()} == {8192}
 
 
 @pytest.mark.parametrize("method", ["mean", "percentile", "entropy 3"])
