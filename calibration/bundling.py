@@ -97,11 +97,15 @@ def halve(float_onnx: Path, path: Path) -> None:
 
 
 def write_goldens(recipe: Recipe, folder: Path) -> None:
-    """golden.npz: the answers of the float model and of both encodings to phantom crops."""
+    """golden.npz: the answers of the float model and of both encodings to phantom crops. They need not be cells of the bundle's
+    classes: a replay compares answers. Raises SettingsError where the model decides none of them clearly."""
     crops = golden_cells.draw(recipe.preprocess)
     reference = run(folder, "float", crops, recipe.preprocess)
     answers = {encoding: run(folder, encoding, crops, recipe.preprocess) for encoding in int8.ENCODINGS}
-    kept = write_golden(folder / GOLDEN, crops, reference, answers)
+    try:
+        kept = write_golden(folder / GOLDEN, crops, reference, answers)
+    except ValueError as error:
+        raise SettingsError(f"bundle {folder}: {error}", fix="train longer, or on more cells") from error
     LOG.info("%d golden cells", kept)
 
 

@@ -102,7 +102,7 @@ def write_golden(path: Path, crops: NDArray[np.uint8], reference: Arrays, encodi
         if LOGITS in outputs:
             keep &= _margin(outputs[LOGITS]) > 2 * tolerance[encoding, LOGITS]
     if not keep.any():
-        raise ValueError("no golden cell is decided clearly enough: draw others, or train longer")
+        raise ValueError("no golden cell is decided clearly enough")
     arrays: dict[str, Any] = {"crops": crops[keep]}
     for (encoding, name), limit in tolerance.items():
         arrays[f"{encoding}/{name}"] = all_encodings[encoding][name][keep]
