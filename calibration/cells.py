@@ -128,6 +128,14 @@ def training(recipe: Recipe, root: Path, work: Path) -> TrainingCells:
     return TrainingCells(names=names, allowed=allowed, windows=windows, masks=masks, repeats=repeats)
 
 
+def check_taught(recipe: Recipe, cells: TrainingCells) -> None:
+    """Raises SettingsError that names a class of the recipe which no training cell may be."""
+    untaught = [name for name, some in zip(recipe.class_names, cells.allowed.T, strict=True) if not some.any()]
+    if untaught:
+        fix = "add cells of it to a dataset, or take the class out of the recipe"
+        raise SettingsError(f"no training cell is labelled {untaught[0]}", fix=fix)
+
+
 def _names(data: Data, chosen: Iterable[Sample]) -> tuple[str, ...]:
     return tuple(f"{data.dataset}/{sample.name}" for sample in chosen)
 

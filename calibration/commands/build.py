@@ -56,6 +56,7 @@ def command(
     with parallel.joined() as group:
         with parallel.first_here():
             chosen = cells.training(how, data, work)
+        cells.check_taught(how, chosen)
         job = Job(name=how.name, work=work, fresh=fresh, workers=workers, group=group)
         model = None if models is not None else _trained(how, chosen, data, weights, job)
     if not group.first:

@@ -5,13 +5,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from toy_cells import PIXEL_UM, encoded, pbc_files, toy_cell, write_folder
 
 from calibration import datasets, recipe, split
-from calibration.cells import samples
+from calibration.cells import check_taught, samples, training
 from calibration.commands import split as split_command
 from calibration.datasets import adapter
 from calibration.sample import Sample
@@ -288,6 +289,15 @@ def test_identical_images_of_two_slides_stay_together() -> None:
         assert len({parts[name] for name in ("3/0", "3/9", "8/0", "8/9")}) == 1
         shares = Counter(parts.values())
         assert abs(shares["train"] / len(parts) - split.SHARES["train"]) < 0.15
+
+
+def test_a_class_without_a_training_cell_is_named_before_training(tmp_path: Path) -> None:
+    write_folder(pbc_files(2, ["neutrophil"]), tmp_path / "mine")
+    how, _ = recipe.load(own_recipe(tmp_path, {**CROPS, "classes": ["neutrophil"], "ignore": []}, "own_crops"))
+    how = msgspec.structs.replace(how, data=(msgspec.structs.replace(how.data[0], classes={"neutrophil": "granulocyte"}),))
+    split.save({f"neutrophil/NE_{number}.jpg": "train" for number in (1, 2)}, tmp_path / "mine.tsv")
+    with pytest.raises(SettingsError, match="no training cell is labelled lymphocyte"):
+        check_taught(how, training(how, tmp_path, tmp_path / "work"))
 
 
 def test_a_dataset_that_nobody_knows_is_named(tmp_path: Path) -> None:
