@@ -66,7 +66,7 @@ def _share(point: Point) -> str:
 def slide_lines(device: OnDevice) -> list[str]:
     """A line a slide, foreign ones first, MOST_SLIDES at most."""
     order = sorted(device.slides.items(), key=lambda item: item[1].state == "known")
-    lines = [f"{name}: {told(domain)}" for name, domain in order[:MOST_SLIDES]]
+    lines = [f"{name.removesuffix('/')}: {told(domain)}" for name, domain in order[:MOST_SLIDES]]
     return [*lines, f"and {len(order) - MOST_SLIDES} more"] if len(order) > MOST_SLIDES else lines
 
 

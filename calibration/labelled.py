@@ -36,9 +36,16 @@ class Question:
 
     @property
     def split_file(self) -> Path | None:
-        """None where there is none, which only the part `all` allows."""
+        """None where there is none."""
         path = split.FOLDER / self.data.split
-        return path if self.part != "all" or path.is_file() else None
+        return path if path.is_file() else None
+
+    def listed(self) -> dict[str, split.Part]:
+        """What the split puts where; nothing without a split. Raises SettingsError where a part of one is in question."""
+        if self.split_file is None and self.part != "all":
+            fix = "score every cell with --part all, or name a file with --split"
+            raise SettingsError(f"no split file {split.FOLDER / self.data.split}, so there is no part {self.part}", fix=fix)
+        return split.load(self.data.split) if self.split_file else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -129,7 +136,7 @@ def samples(question: Question, unknown: Counter[str] | None = None, faults: Cou
     """
     data, source = question.data, adapter(question.data.dataset, question.data.options)
     check_classes(data, source.facts, question.classes)
-    wanted = None if question.part == "all" else split.load(data.split)
+    wanted = None if question.part == "all" else question.listed()
     for sample in source.scan(question.root):
         if isinstance(sample, Fault):
             if faults is not None and sample.kind != "junk":
@@ -148,7 +155,7 @@ def read(question: Question, spec: Preprocess) -> Labelled:
     """All cells in question, cut as on the device. Raises SettingsError when there is none."""
     unknown: Counter[str] = Counter()
     parts: Counter[str] = Counter()
-    listed = split.load(question.data.split) if question.split_file else {}
+    listed = question.listed()
     taken: list[Sample] = []
     crops: list[NDArray[np.uint8]] = []
     faults: Counter[str] = Counter()

@@ -46,10 +46,9 @@ class Paired:
 
     def __str__(self) -> str:
         low, high = self.difference.interval
-        return (
-            f"{100 * self.difference.value:+.2f} points (95 % {100 * low:+.2f} to {100 * high:+.2f}; right only here "
-            f"{self.gained}, only there {self.lost}, of {self.n}; exact McNemar p = {self.p:.3g})"
-        )
+        points = f"{100 * self.difference.value:+.2f} points (95 % {100 * low:+.2f} to {100 * high:+.2f}"
+        cells = f"of {self.n} cells only the first is right on {self.gained}, only the second on {self.lost}"
+        return f"{points}; {cells}; exact McNemar p = {self.p:.3g})"
 
 
 def paired(first: NDArray[np.int64], second: NDArray[np.int64], truth: NDArray[np.int64]) -> Paired:

@@ -61,7 +61,7 @@ def test_all_says_what_a_split_would_have_kept_apart(root: Path, tiny: Bundle) -
 
 def test_a_part_of_a_split_needs_the_split(root: Path, tiny: Bundle) -> None:
     question = Question(root=root, data=Data(dataset="pbc", split="none.tsv"), part="val", classes=tiny.class_names)
-    with pytest.raises(SettingsError, match=r"no split file .*none\.tsv"):
+    with pytest.raises(SettingsError, match=r"no split file .*none\.tsv, so there is no part val.*--part all"):
         labelled.read(question, SPEC)
 
 

@@ -41,4 +41,4 @@ def test_no_discordant_cell_is_no_proof_of_no_difference() -> None:
 def test_it_is_printed_in_points_with_both_counts() -> None:
     text = str(Paired(n=200, gained=1, lost=3))
     assert text.startswith("-1.00 points (95 % ")
-    assert "right only here 1, only there 3, of 200; exact McNemar p = 0.625" in text
+    assert "of 200 cells only the first is right on 1, only the second on 3; exact McNemar p = 0.625" in text
