@@ -25,7 +25,8 @@ def text(found: Evaluation, rows: Sequence[Row] = ()) -> str:
     if found.paired:
         parts.append(f"\nINT8 less FP32, the same cells: {found.paired}")
     if rows:
-        parts.append("\n".join(["", f"Robustness, {rows[0].accuracy.n} cells", HEAD, *(str(row) for row in rows)]))
+        title = f"Robustness, {rows[0].accuracy.n} cells; the gate, which refuses bad frames of a run, plays no part"
+        parts.append("\n".join(["", title, HEAD, *(str(row) for row in rows)]))
     return "\n".join([*parts, "", NOTICE])
 
 
