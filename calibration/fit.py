@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -33,15 +33,6 @@ Watch = Callable[[nn.Module], Mapping[str, float]]
 LONGEST_GRADIENT = 2.0
 FEWEST_STEPS = 4
 """Two upwards and two downwards in the learning rate."""
-ESTIMATED_FROM = 16
-"""Batches of an epoch that its frozen statistics of batch norm are the mean of: 1,500 cells of a usual recipe."""
-
-
-class Turn(NamedTuple):
-    """What is shown next, and what batch norm does with it (see calibration.parallel)."""
-
-    part: Part
-    norm: Literal["of each batch", "estimated", "frozen"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,40 +134,27 @@ class Run:
 
     def steps(self) -> Iterator[float]:
         """Do what is left of the schedule; the loss of the whole batch after each step."""
-        turns = list(self._turns())
-        shown = load(self.batches, [turn.part for turn in turns], self.job.workers)
-        for turn, batch in zip(turns, shown, strict=True):
-            if turn.norm == "estimated":
-                self._estimate(turn.part, batch)
-                continue
-            loss = self._step(turn.part, batch, frozen=turn.norm == "frozen")
+        parts = [self._part(step) for step in range(self.step, len(self.batches))]
+        for part, batch in zip(parts, load(self.batches, parts, self.job.workers), strict=True):
+            loss = self._step(part, batch, frozen=self._is_frozen(part.step))
             self.step += 1
             self.lost += loss
             yield loss
 
-    def _turns(self) -> Iterator[Turn]:
-        """What is to be shown from here on, and what batch norm does meanwhile."""
-        group, each = self.job.group, self.batches.per_epoch
-        for step in range(self.step, len(self.batches)):
-            if not group.launched or step < each:
-                yield Turn(Part(step), "of each batch")
-                continue
-            if step % each == 0:
-                yield from (Turn(Part(step + ahead), "estimated") for ahead in range(min(ESTIMATED_FROM, each)))
-            yield Turn(Part(step, group.rank, group.size), "frozen")
+    def _is_frozen(self, step: int) -> bool:
+        """Whether batch norm uses its running statistics as they are (see calibration.parallel)."""
+        return self.job.group.launched and step >= self.batches.per_epoch
 
-    def _estimate(self, part: Part, batch: Batch) -> None:
-        """Take a whole batch into the mean of the statistics, from the first one of an epoch on."""
-        torch.manual_seed(seed_of(self.how.seed, part))
-        with parallel.estimating(self.model, anew=part.step % self.batches.per_epoch == 0), self._precision():
-            self.loss_of(self.model.train(), batch)
+    def _part(self, step: int) -> Part:
+        """What this process takes of a batch: before statistics are frozen, all of it."""
+        return Part(step, self.job.group.rank, self.job.group.size) if self._is_frozen(step) else Part(step)
 
     def _step(self, part: Part, batch: Batch, *, frozen: bool) -> float:
         self.model.train()
         if frozen:
             parallel.freeze(self.model)
         torch.manual_seed(seed_of(self.how.seed, part))
-        with self._precision():
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16(self.how)):
             loss = self.loss_of(self.model, batch)
         loss = loss * (len(part.rows(self.batches.batch)) / self.batches.batch)
         self.optimizer.zero_grad()
@@ -190,9 +168,6 @@ class Run:
         self.schedule.step()
         follow(self.average, self.model, min(self.how.average, (part.step + 1) / (part.step + 21)))
         return float(total)
-
-    def _precision(self) -> Any:
-        return torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16(self.how))
 
     def level(self) -> None:
         """Processes on unlike machines may have drifted apart by a last bit."""
@@ -240,6 +215,6 @@ def _begun(job: Job, how: Training, steps: int) -> history.Begun:
         processes=job.group.size,
         threads=torch.get_num_threads(),
         precision="bfloat16" if is_bfloat16(how) else "float32",
-        batch_norm="frozen in each epoch but the first" if job.group.launched else "of each batch",
+        batch_norm="frozen after the first epoch" if job.group.launched else "of each batch",
         torch=str(torch.__version__),
     )

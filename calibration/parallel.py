@@ -2,9 +2,8 @@
 
 Every process holds the whole network and takes its share of every batch; the gradients are added up, so that all take the
 same step. Batch norm is the one layer that looks at other cells than its own, and the statistics of a share would depend on
-how many processes there are. So the first epoch is trained by every process alike, on whole batches with ordinary batch norm;
-in each later one the statistics are estimated from its first batches, whole and by every process alike, and then frozen. What
-dropout draws is each process's own.
+how many processes there are. So the first epoch is trained by every process alike, on whole batches with ordinary batch norm,
+and after it the running statistics are frozen. What dropout draws is each process's own.
 """
 
 import logging
@@ -96,24 +95,6 @@ def level(model: nn.Module, group: Group) -> None:
 
 def freeze(model: nn.Module) -> None:
     """Let batch norm use its running statistics as they are, while everything else goes on training."""
-    for each in norms(model):
-        each.eval()
-
-
-@contextmanager
-def estimating(model: nn.Module, *, anew: bool) -> Iterator[None]:
-    """What is shown inside goes into the statistics of batch norm, each batch with the same weight, and nowhere else."""
-    before = {each: each.momentum for each in norms(model)}
-    for each in before:
-        each.momentum = None  # the plain mean of all batches since the reset
-        if anew:
-            each.reset_running_stats()
-    with torch.no_grad():
-        yield
-    for each, momentum in before.items():
-        each.momentum = momentum
-
-
-def norms(model: nn.Module) -> list[Any]:
-    """Its batch-norm layers."""
-    return [each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    for each in model.modules():
+        if isinstance(each, nn.modules.batchnorm._BatchNorm):
+            each.eval()

@@ -126,11 +126,11 @@ def test_a_bundle_that_is_too_large_is_refused_and_no_old_one_is_left(made: Bund
 def test_an_unfinished_training_of_another_recipe_is_not_gone_on_with(folder: Path) -> None:
     left = folder / "work" / "toy.checkpoint.pt"
     left.parent.mkdir(exist_ok=True)
-    checkpoint.save(left, {"[network]": "0" * 64}, {"step": 3})
+    checkpoint.save(left, {"[classes]": "0" * 64}, {"step": 3})
     try:
         result = build(folder)
         assert result.returncode == SettingsError.exit_code, result.stderr
-        assert f"{left} is an unfinished training with another [network]" in result.stderr
+        assert f"{left} is an unfinished training with another [classes] (000000000000... there" in result.stderr
         assert "--fresh" in result.stderr
         assert "Traceback" not in result.stderr
     finally:
