@@ -159,7 +159,7 @@ def run(*arguments: object) -> str:
 def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:
     write(tmp_path, "a", "5 0.3 0.4 0.12 0.16\n0 0.2 0.35 0.4 0.35 0.4 0.5\n")
     kinds = "5=red_blood_cell,0=nucleated"
-    plain = run("--data", tmp_path, "--kinds", kinds)
+    plain = run("--data", tmp_path, "--kinds", kinds, "--segmenter", "stain")
     assert plain.startswith("segmenter stain on ")
     assert [line.split()[:3] for line in plain.splitlines()[2:4]] == [["all", "1", "red_blood_cell"], ["all", "1", "nucleated"]]
     found = json.loads(run("--data", tmp_path, "--kinds", kinds, "--segmenter", "stain", "--json"))

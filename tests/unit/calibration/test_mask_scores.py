@@ -68,7 +68,7 @@ def test_the_command_reads_a_folder_or_a_tar(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "set.tar", "w") as tar:
         tar.add(tmp_path / "set", "set")
     for data in ("set", "set.tar"):
-        arguments = ["evaluate-masks", "--data", str(tmp_path / data), "--pixel-um", "0.2"]
+        arguments = ["evaluate-masks", "--data", str(tmp_path / data), "--segmenter", "stain", "--pixel-um", "0.2"]
         plain, as_json = (CliRunner().invoke(cli, [*arguments, *more]) for more in ([], ["--json"]))
         assert (plain.exit_code, as_json.exit_code) == (0, 0), plain.output + as_json.output
         assert "mask IoU 0.000" in plain.stdout
