@@ -1,6 +1,7 @@
 """The INT8 models of a bundle: ranges chosen on training cells, the drop measured on validation cells, fine-tuning if large."""
 
 import logging
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -63,26 +64,29 @@ def fine_tune(
     from calibration.steps import Steps
     from calibration.train import loss_of
 
-    how, tuned = recipe.int8, folder / "tuned"
-    tuned.mkdir()
-    qat.fine_tune(
-        folder / "float.onnx",
-        (quantized.u8s8, quantized.s8s8),
-        Steps(cells, recipe),
-        lambda outputs, batch: loss_of(outputs[LOGITS], batch[1]),
-        tuned / "float.onnx",
-        steps=how.fine_tune_steps,
-        rate=how.rate,
-    )
-    encode(load(tuned / "float.onnx"), quantized.ranges, quantized.calibration_cells, tuned)
-    after = drop(accuracies(recipe, validation, tuned), wanted)
-    better = max(after.values()) < max(made.drop.values())
-    LOG.info("fine-tuned for INT8, accuracy lost on validation cells: %s, %s", after, "kept" if better else "turned down")
-    for path in tuned.iterdir():
-        path.replace(folder / path.name) if better else path.unlink()
-    tuned.rmdir()
+    how = recipe.int8
+    # Beside the bundle, not in it: what a kill leaves behind must not come to be part of one.
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+        tuned = Path(name)
+        qat.fine_tune(
+            folder / "float.onnx",
+            (quantized.u8s8, quantized.s8s8),
+            Steps(cells, recipe),
+            lambda outputs, batch: loss_of(outputs[LOGITS], batch[1]),
+            tuned / "float.onnx",
+            steps=how.fine_tune_steps,
+            rate=how.rate,
+        )
+        encode(load(tuned / "float.onnx"), quantized.ranges, quantized.calibration_cells, tuned)
+        after = drop(accuracies(recipe, validation, tuned), wanted)
+        better = max(after.values()) < max(made.drop.values())
+        LOG.info("fine-tuned for INT8, accuracy lost on validation cells: %s, %s", after, "kept" if better else "turned down")
+        if not better:
+            return made
+        for path in tuned.iterdir():
+            path.replace(folder / path.name)
     done = FineTuning(steps=how.fine_tune_steps, rate=how.rate, drop_before=made.drop)
-    return msgspec.structs.replace(made, drop=after, fine_tuning=done) if better else made
+    return msgspec.structs.replace(made, drop=after, fine_tuning=done)
 
 
 def draw(recipe: Recipe, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
