@@ -6,6 +6,7 @@ Adapters label their samples with these class names and no others; a recipe says
 from dataclasses import dataclass
 from typing import Literal
 
+from calibration.copies import ALIKE
 from calibration.download import Download
 from edgecell.bundle import Group
 
@@ -32,8 +33,9 @@ class Facts:
     what a person has to do, and into which folder of the datasets it goes; "" where `files` is all. pixel_um: micrometres per
     pixel, None where nobody says: a recipe then has to. pixel_um_source: where that number is from; it begins with
     "assumed" where it was not published. grouped_by: what cells share that must not be on both sides of a split. own_split: it
-    says itself which cells train and which are tested. open_classes: it may hold other classes than those that are known.
-    evaluation_only: its licence or its labels are not fit for training, so no recipe may read it.
+    says itself which cells train and which are tested. alike: correlation from which two of its images are copies (see
+    `calibration.copies`). open_classes: it may hold other classes than those that are known. evaluation_only: its licence or
+    its labels are not fit for training, so no recipe may read it.
     """
 
     title: str
@@ -47,6 +49,7 @@ class Facts:
     pixel_um_source: str = ""
     grouped_by: Literal["image", "field", "slide", "patient"] = "image"
     own_split: bool = False
+    alike: float = ALIKE
     open_classes: bool = False
     evaluation_only: bool = False
 

@@ -40,12 +40,12 @@ class Question:
         path = split.FOLDER / self.data.split
         return path if path.is_file() else None
 
-    def listed(self) -> dict[str, split.Part]:
+    def listed(self) -> split.Parts:
         """What the split puts where; nothing without a split. Raises SettingsError where a part of one is in question."""
         if self.split_file is None and self.part != "all":
             fix = "score every cell with --part all, or name a file with --split"
             raise SettingsError(f"no split file {split.FOLDER / self.data.split}, so there is no part {self.part}", fix=fix)
-        return split.load(self.data.split) if self.split_file else {}
+        return split.load(self.data.split) if self.split_file else split.Parts({}, {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,11 +17,15 @@ RADII_UM = {"neutrophil": 6.0, "lymphocyte": 3.8, "platelet": 1.4}
 
 
 def toy_cell(label: str, seed: int, side: int = 224) -> NDArray[np.uint8]:
-    """uint8 (side, side, 3) RGB: a disc of the class's ink and size in the middle of a bright ground, with a little noise."""
+    """uint8 (side, side, 3) RGB: a disc of the class's ink and size in the middle of a bright ground, a little
+    noise, and pale red cells around, each cell's own: else two cells of a class would be near-copies."""
     rng = np.random.default_rng((seed, len(label)))
     image = np.full((side, side, 3), 235, np.uint8)
     radius = round(RADII_UM[label] * rng.uniform(0.9, 1.1) / PIXEL_UM)
     cv2.circle(image, (side // 2, side // 2), radius, INKS[label], -1, cv2.LINE_AA)
+    angles = np.random.default_rng((seed, len(label), 1)).uniform(0, 2 * np.pi, 3)
+    for x, y in np.stack([np.cos(angles), np.sin(angles)], axis=1) * 0.40 * side + side / 2:
+        cv2.circle(image, (round(float(x)), round(float(y))), round(0.08 * side), (216, 160, 170), -1, cv2.LINE_AA)
     return np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
 
 

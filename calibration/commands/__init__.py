@@ -10,6 +10,7 @@ from rich.logging import RichHandler
 
 COMMANDS = (
     "build",
+    "inspect",
     "split",
     "check",
     "evaluate",

@@ -48,13 +48,14 @@ def command(
     same command goes on with the training where it was. Under torchrun all processes train one network together, of the same
     batches; batch norm works otherwise there (see calibration/parallel.py).
     """
-    from calibration import bundling, cells, parallel
+    from calibration import bundling, cells, leaks, parallel
     from calibration.fit import Job
 
     how, sha256 = recipes.load(recipe)
     folder = out or SHIPPED / how.name
     with parallel.joined() as group:
         with parallel.first_here():
+            leaks.check(how, data, work)
             chosen = cells.training(how, data, work)
         cells.check_taught(how, chosen)
         job = Job(name=how.name, work=work, fresh=fresh, workers=workers, group=group)

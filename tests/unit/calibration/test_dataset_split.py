@@ -1,12 +1,14 @@
 """Which cell trains and which is scored: drawn once, by image, and kept in files."""
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from calibration import split
+from calibration.fingerprint import pixels_sha256
 from calibration.sample import Sample
 from edgecell.errors import SettingsError
 
@@ -91,16 +93,48 @@ def test_there_are_committed_files() -> None:
 
 
 @pytest.mark.parametrize("file", COMMITTED)
-def test_committed_files_have_every_name_once(file: str) -> None:
+def test_committed_files_have_every_name_once_and_its_pixels(file: str) -> None:
     """`load` refuses a second time; the count is that of the lines."""
-    assert len(split.load(file)) == len((split.FOLDER / file).read_text().splitlines())
+    parts = split.load(file)
+    assert len(parts) + parts.own == len((split.FOLDER / file).read_text().splitlines())
+    assert parts.hashes.keys() == parts.keys()
+
+
+def test_a_dataset_with_a_split_of_its_own_goes_by_it_but_for_what_is_excluded(tmp_path: Path) -> None:
+    excluded, other = (replace(sample("val/7", image), part="val") for image in (1, 2))
+    split.save({"val/7": "excluded"}, tmp_path / "own.tsv", {"val/7": pixels_sha256(excluded.image())}, own=True)
+    parts = split.load(str(tmp_path / "own.tsv"))
+    assert split.part_of(excluded, parts) is None
+    assert split.part_of(other, parts) == "val", "another edition of the dataset, where that name is another cell"
+    assert split.part_of(replace(other, name="test/7", part="test"), parts) == "test"
+
+
+def test_names_keep_their_part_and_copies_leave_training() -> None:
+    old: dict[str, split.Assigned] = {"a": "train", "b": "test", "c": "val", "d": "train", "e": "train"}
+    same = {"a": "1", "b": "1", "c": "2", "d": "2", "e": "3", "new": "3", "other": "4", "both": "5"}
+    settled = split.settle({"new": "test", "other": "val"}, old, same)
+    assert settled == {
+        "a": "excluded",
+        "b": "test",
+        "c": "val",
+        "d": "excluded",
+        "e": "train",
+        "new": "train",
+        "other": "val",
+        "both": "excluded",
+    }
+
+
+def test_the_seven_marrow_classes_keep_the_parts_of_the_five() -> None:
+    assert split.load("mll_marrow.tsv").items() <= split.load("mll_marrow7.tsv").items()
 
 
 @pytest.mark.parametrize(("file", "cells", "classes"), [("pbc.tsv", 13_582, 8), ("mll_marrow.tsv", 3_731, 5)])
 def test_committed_parts_add_up_in_every_class(file: str, cells: int, classes: int) -> None:
-    by_class: dict[str, Counter[split.Part]] = defaultdict(Counter)
+    by_class: dict[str, Counter[split.Assigned]] = defaultdict(Counter)
     for name, part in split.load(file).items():
-        by_class[name.split("/")[0]][part] += 1
+        if part != "excluded":
+            by_class[name.split("/")[0]][part] += 1
     assert len(by_class) == classes
     assert sum(found.total() for found in by_class.values()) == cells
     for found in by_class.values():
@@ -110,6 +144,7 @@ def test_committed_parts_add_up_in_every_class(file: str, cells: int, classes: i
 
 def test_the_known_image_of_two_classes_is_left_out() -> None:
     names = split.load("pbc.tsv")
-    assert "eosinophil/EO_225902.jpg" not in names
-    assert "basophil/BNE_191112.jpg" not in names
-    assert not any(name.endswith("/BNE_191112.jpg") for name in names)
+    assert [name for name, part in names.items() if part == "excluded"] == [
+        "eosinophil/EO_225902.jpg",
+        "neutrophil/BNE_191112.jpg",
+    ]

@@ -11,6 +11,8 @@ from edgecell.errors import SettingsError
 
 FOLDER = Path(recipe.__file__).parent / "recipes"
 COMMITTED = sorted(FOLDER.glob("*.toml"))
+WITHOUT_DATA = {"marrow21", "bmc_fgcd40", "balf_cells"}
+"""Whoever has the data makes their split: it needs the names."""
 PBC8 = FOLDER / "pbc8.toml"
 BLOOD = [
     "basophil",
@@ -31,7 +33,7 @@ def test_committed_recipes_can_be_cooked(path: Path) -> None:
     assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert len(set(read.class_names)) == len(read.classes)
     assert all(data.dataset in datasets.TABLE for data in read.data)
-    assert all((split.FOLDER / data.split).is_file() for data in read.data)
+    assert path.stem in WITHOUT_DATA or all((split.FOLDER / data.split).is_file() for data in read.data)
     assert read.network.part in models.TABLE
     assert len(read.network.widths) == len(read.network.blocks)
     assert all(width % 16 == 0 for width in read.network.widths), "INT8 kernels work on blocks of 16 channels"
