@@ -69,7 +69,32 @@ def white_point(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
 def to_batch(crops: Sequence[Crop] | NDArray[np.uint8], spec: Preprocess) -> NDArray[np.float32]:
     """Crops uint8 (size_px, size_px, 3) RGB -> float32 (N, 3, size_px, size_px), C-contiguous, normalised as spec says."""
     planes = _planes(np.asarray(crops, dtype=np.uint8).reshape(-1, spec.size_px, spec.size_px, 3))
-    white = np.full((len(planes), 3), 255.0, np.float32) if spec.colour == "rgb" else _white(planes)
+    return _normalised(planes, _white(planes), spec)
+
+
+def field_values(image: NDArray[np.uint8], spec: Preprocess) -> NDArray[np.float32]:
+    """A whole field, RGB uint8 (H, W, 3) at the bundle's scale -> float32 (3, H, W), C-contiguous, normalised as spec says.
+
+    Its white is measured on every other row and column.
+    """
+    planes = _planes(image[None])
+    values: NDArray[np.float32] = _normalised(planes, _white(np.ascontiguousarray(planes[:, :, ::2, ::2])), spec)[0]
+    return values
+
+
+def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image uint8 (H, W, 3) at size (x, y): halved as often as that comes out even, since means of 2x2 pixels are quick."""
+    while image.shape[1] >= 2 * size[0] and image.shape[0] >= 2 * size[1] and not (image.shape[0] % 2 or image.shape[1] % 2):
+        half = image.shape[1] // 2, image.shape[0] // 2
+        image = cv2.resize(image, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    how = cv2.INTER_AREA if image.shape[1] >= 2 * size[0] else cv2.INTER_LINEAR
+    return cv2.resize(image, size, interpolation=how).astype(np.uint8, copy=False)
+
+
+def _normalised(planes: NDArray[np.uint8], white: NDArray[np.float32], spec: Preprocess) -> NDArray[np.float32]:
+    """Planes uint8 (N, 3, H, W) as the network's input; white: (N, 3)."""
+    if spec.colour == "rgb":
+        white = np.full((len(planes), 3), 255.0, np.float32)
     # (value / white - mean) / std as one multiplication and one subtraction
     std: NDArray[np.float32] = np.array(spec.std, np.float32)
     mean: NDArray[np.float32] = np.array(spec.mean, np.float32)

@@ -12,9 +12,9 @@ import numpy as np
 
 from edgecell import tally
 from edgecell.bundle import CellClass
+from edgecell.edge import LARGEST_RADIUS_UM
 from edgecell.messages import NOTICE, NUCLEATED, RED_BLOOD_CELL, Cell, Classification, FrameReport, Tally
 from edgecell.protocols import Observer, Progress
-from edgecell.segmenters.stain.segmenter import LARGEST_RADIUS_UM
 from edgecell.sources.phantom.options import Options
 from edgecell.sources.phantom.truth import TrueCell, truth_of
 from edgecell.wire import Message

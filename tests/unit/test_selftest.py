@@ -9,9 +9,9 @@ import pytest
 
 from edgecell import selftest
 from edgecell.bundle import CellClass
+from edgecell.edge import LARGEST_RADIUS_UM
 from edgecell.messages import NOTICE, NUCLEATED, Cell, Classification, FrameReport, Verdict
 from edgecell.protocols import Progress
-from edgecell.segmenters.stain.segmenter import LARGEST_RADIUS_UM
 from edgecell.selftest import MARK, Outcome, SelfTest
 from edgecell.sources.phantom.options import Options
 from edgecell.sources.phantom.slide import MIX

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from edgecell.messages import RED_BLOOD_CELL
 from edgecell.optics import LEAST_CELLS, RED_CELL_UM
+from edgecell.preprocess import resized
 from edgecell.segmenters.stain.cells import Piece, find_cells
 from edgecell.segmenters.stain.density import Image
 from edgecell.segmenters.stain.layers import layers
@@ -42,18 +43,9 @@ def look(image: Image, pixel_um: float) -> Look:
     height, width = image.shape[:2]
     factor = min(2.0, pixel_um / WORK_UM)
     size = max(8, round(width * factor)), max(8, round(height * factor))
-    small = _resized(image, size)
+    small = resized(image, size)
     um = pixel_um * width / size[0]
     return Look(find_cells(layers(small, SHADE_UM / um), um), pixel_um, (size[0] / width, size[1] / height))
-
-
-def _resized(image: Image, size: tuple[int, int]) -> Image:
-    """An image uint8 (H, W, 3) at size (x, y): halved as often as that comes out even, since means of 2x2 pixels are quick."""
-    while image.shape[1] >= 2 * size[0] and image.shape[0] >= 2 * size[1] and not (image.shape[0] % 2 or image.shape[1] % 2):
-        half = image.shape[1] // 2, image.shape[0] // 2
-        image = cv2.resize(image, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    how = cv2.INTER_AREA if image.shape[1] >= 2 * size[0] else cv2.INTER_LINEAR
-    return cv2.resize(image, size, interpolation=how).astype(np.uint8, copy=False)
 
 
 def round_red_cells(seen: Look, shape: tuple[int, ...]) -> NDArray[np.float64]:

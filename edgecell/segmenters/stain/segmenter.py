@@ -9,14 +9,11 @@ import msgspec
 import numpy as np
 from typing_extensions import Self
 
-from edgecell.messages import NUCLEATED, PLATELET, RED_BLOOD_CELL, Cell, Exclusion, Frame, Segmentation
+from edgecell.edge import excluded
+from edgecell.messages import NUCLEATED, PLATELET, RED_BLOOD_CELL, Cell, Frame, Segmentation
 from edgecell.optics import LEAST_CELLS, RED_CELL_UM, SAME_OPTICS, PixelScale, Scale
 from edgecell.protocols import Probe
 from edgecell.segmenters.stain.ruler import Look, first_look, look, round_red_cells
-
-LARGEST_RADIUS_UM = {NUCLEATED: 10.0, RED_BLOOD_CELL: 4.5, PLATELET: 2.0}
-"""A cell counts when its centre is at least this far inside the frame: every counted cell is whole, and the field in which
-large cells are counted is not smaller than they are."""
 
 
 class StainOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,21 +87,5 @@ def _cells(frame: Frame, seen: Look, scale: Scale) -> Iterator[Cell]:
             centre_px=centre,
             mask=np.right_shift(full.astype(np.uint8, copy=False), np.uint8(7)),
             area_um2=None if um is None else piece.area / (fx * fy) * um**2,
-            excluded=_excluded(piece.kind, box, centre, (width, height), um),
+            excluded=excluded(piece.kind, box, centre, (width, height), um),
         )
-
-
-def _excluded(
-    kind: str,
-    box: tuple[int, int, int, int],
-    centre: tuple[float, float],
-    size: tuple[int, int],
-    um: float | None,
-) -> Exclusion | None:
-    """`edge` unless the centre is a largest radius inside; at an unknown scale, unless the box keeps off the border."""
-    if um is None:
-        inside = box[0] > 0 and box[1] > 0 and box[2] < size[0] and box[3] < size[1]
-    else:
-        inset = LARGEST_RADIUS_UM[kind] / um
-        inside = inset <= centre[0] <= size[0] - inset and inset <= centre[1] <= size[1] - inset
-    return None if inside else "edge"
