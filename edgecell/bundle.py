@@ -15,6 +15,7 @@ import msgspec
 
 from edgecell import certificate as certificates
 from edgecell.certificate import CERTIFICATE, Certificate
+from edgecell.detection import Detection, problems
 from edgecell.errors import BundleCorrupt, BundleError
 from edgecell.preprocess import Preprocess
 from edgecell.signature import ANY, SIGNATURE, Signature, Trust, judge
@@ -55,19 +56,25 @@ class BatchRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class InputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The model's input. shape: (channels, height, width), the batch axis in front is left out."""
+    """The model's input. shape: (channels, height, width), the batch axis in front is left out.
+
+    multiple: a fully convolutional model takes any multiple of it as height and width, up to `shape`; None takes `shape` only.
+    usual: (height, width) that an engine tunes such a model for.
+    """
 
     name: str
     shape: tuple[Positive, Positive, Positive]
+    multiple: Positive | None = None
+    usual: tuple[Positive, Positive] | None = None
     dtype: Literal["float32"] = "float32"
     batch: BatchRange = BatchRange()
 
 
 class OutputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One output, float32. shape: without the batch axis in front."""
+    """One output, float32. shape: without the batch axis in front; 0 is an axis that follows the size of the input."""
 
     name: str
-    shape: tuple[Positive, ...]
+    shape: tuple[Annotated[int, msgspec.Meta(ge=0)], ...]
 
 
 class Confidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -146,8 +153,9 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that edgecell knows of a model.
 
-    tolerant: groups of classes that tolerant scoring lets stand for one another; a run does not use them.
-    files: path inside the bundle -> sha256. metrics: name -> value, or a table of values; null is "not enough cells to say".
+    detection: of a segmenter. tolerant: groups of classes that tolerant scoring lets stand for one another; a run does not use
+    them. files: path inside the bundle -> sha256. metrics: name -> value, or a table of values; null is "not enough cells to
+    say".
     """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -159,6 +167,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     preprocess: Preprocess
     outputs: tuple[OutputSpec, ...]
     confidence: Confidence
+    detection: Detection | None = None
     quantization: Quantization
     tolerant: tuple[tuple[str, ...], ...] = ()
     files: Mapping[str, Sha256]
@@ -305,6 +314,8 @@ def _problems(manifest: Manifest) -> Iterator[str]:
     strangers = sorted({name for group in manifest.tolerant for name in group} - set(names))
     if strangers:
         yield f"tolerant names what is no class: {', '.join(strangers)}"
+    if manifest.task == "segment":
+        yield from problems(manifest.detection, len(names), manifest.input.multiple, manifest.input.usual, size)
     yield from (f"unsafe path {name!r} in files" for name in manifest.files if not _is_safe(name))
 
 

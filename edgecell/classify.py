@@ -92,10 +92,11 @@ def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float
     return probabilities
 
 
-def as_kind(cell: Cell) -> Classification:
+def as_kind(cell: Cell, unsure_below: float = 0.0) -> Classification:
     """A cell of a kind that no classifier refines: its kind is its label, with the segmenter's top score if it scores."""
     confidence = None if cell.scores is None else float(cell.scores.max())
-    return Classification(cell_index=cell.cell_index, label=cell.kind, confidence=confidence, decided=True)
+    decided = confidence is None or confidence >= unsure_below
+    return Classification(cell_index=cell.cell_index, label=cell.kind, confidence=confidence, decided=decided)
 
 
 def _unscaled(cell: Cell) -> Classification:

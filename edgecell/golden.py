@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecell.bundle import LOGITS, Bundle, Encoding
+from edgecell.bundle import LOGITS, Bundle, Encoding, Manifest
 from edgecell.errors import BundleCorrupt, BundleMismatch
-from edgecell.preprocess import to_batch
+from edgecell.preprocess import field_values, to_batch
 from edgecell.protocols import Engine
 
 GOLDEN = "golden.npz"
@@ -59,7 +59,7 @@ def replay(bundle: Bundle, engine: Engine, encoding: Encoding) -> GoldenReport:
     tolerance; BundleCorrupt when the golden file cannot be used; InferenceError from the engine.
     """
     expected = read_golden(bundle.file(GOLDEN), encoding)
-    outputs = _infer(engine, to_batch(expected.crops, bundle.manifest.preprocess), bundle.manifest.input.batch.max)
+    outputs = _infer(engine, inputs(expected.crops, bundle.manifest), bundle.manifest.input.batch.max)
     deviation = {}
     for name, answer in expected.outputs.items():
         if name not in outputs or outputs[name].shape != answer.shape:
@@ -68,6 +68,13 @@ def replay(bundle: Bundle, engine: Engine, encoding: Encoding) -> GoldenReport:
     if LOGITS in expected.outputs:
         _same_top(outputs[LOGITS], expected.outputs[LOGITS], bundle.class_names, engine.description)
     return GoldenReport(cells=len(expected.crops), deviation=deviation, tolerance=expected.tolerance)
+
+
+def inputs(pictures: NDArray[np.uint8], manifest: Manifest) -> NDArray[np.float32]:
+    """Golden cells, or a segmenter's golden fields, uint8 (N, S, S, 3), as the model's input, float32 (N, 3, S, S)."""
+    if manifest.task == "classify":
+        return to_batch(pictures, manifest.preprocess)
+    return np.stack([field_values(picture, manifest.preprocess) for picture in pictures])
 
 
 def read_golden(path: Path, encoding: Encoding) -> Expected:

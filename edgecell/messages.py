@@ -73,11 +73,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Segmentation:
-    """The cells of one frame and the scale they were measured at (pixel_um: micrometres per pixel, None if unknown)."""
+    """The cells of one frame and the scale they were measured at (pixel_um: micrometres per pixel, None if unknown).
+
+    unsure_below: a cell that no classifier refines is undecided where its best score is lower.
+    """
 
     cells: tuple[Cell, ...]
     pixel_um: float | None
     pixel_um_source: PixelUmSource
+    unsure_below: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -106,7 +106,7 @@ def _labels(
             if cell.kind in classifiers:
                 work.setdefault(classifiers[cell.kind], []).append((at, sighting))
             else:
-                labels[at][cell.cell_index] = as_kind(cell)
+                labels[at][cell.cell_index] = as_kind(cell, each.segmentation.unsure_below if each.segmentation else 0.0)
     for classifier, places in work.items():
         frames, sightings = [at for at, _ in places], [sighting for _, sighting in places]
         crops, stain = _restained(classifier.crops(sightings), frames, slide.stain, classifier.manifest.preprocess)

@@ -120,17 +120,27 @@ def bundle_folder(name: str, base: Path) -> str:
 
 
 def source_from_spec(spec: str) -> PartSettings:
-    """A source from the command line: `phantom`, `images:PATH`, `phantom:seed=3,width=640`. Raises SettingsError.
+    """A source from the command line: `phantom`, `images:PATH`, `phantom:seed=3,width=640`. Raises SettingsError."""
+    return part_from_spec("source", spec, "phantom, images:fields/ or phantom:seed=3,width=640")
+
+
+def segmenter_from_spec(spec: str) -> PartSettings:
+    """A segmenter from the command line: `stain`, `network`, `network:BUNDLE`. Raises SettingsError."""
+    return part_from_spec("segmenter", spec, "stain, network or network:bundles/mine")
+
+
+def part_from_spec(role: str, spec: str, examples: str) -> PartSettings:
+    """A part from the command line. Raises SettingsError.
 
     After the colon stands either the value of the part's first option or `name=value` pairs, separated by commas.
     """
     part, colon, rest = spec.partition(":")
     if not part or (colon and not rest):
-        fix = "write NAME, NAME:VALUE or NAME:key=value,key=value, e.g. phantom, images:fields/ or phantom:seed=3,width=640"
-        raise SettingsError(f"source {spec!r} is not a source specification", fix=fix)
+        fix = f"write NAME, NAME:VALUE or NAME:key=value,key=value, e.g. {examples}"
+        raise SettingsError(f"{role} {spec!r} is not a {role} specification", fix=fix)
     pairs = [re.fullmatch(r"([a-z_][a-z0-9_]*)=(.*)", piece) for piece in rest.split(",")] if rest else []
     options = {pair[1]: pair[2] for pair in pairs if pair} if all(pairs) else {FIRST: rest}
-    return PartSettings(part=part, options=options, where=f"source {spec!r}", from_text=True)
+    return PartSettings(part=part, options=options, where=f"{role} {spec!r}", from_text=True)
 
 
 def decode_options(part_class: type[Any], chosen: PartSettings) -> Any:

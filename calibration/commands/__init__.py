@@ -10,6 +10,7 @@ from rich.logging import RichHandler
 
 COMMANDS = (
     "build",
+    "build-segmenter",
     "inspect",
     "split",
     "check",

@@ -56,8 +56,8 @@ def command(folder: Path, bundle: str, out: Path, pixel_um: float | None, as_jso
 
 def _measured(files: Sequence[Path], bundle_um: float) -> list[float]:
     """The scale of the bundle's dataset, and the one that `edgecell classify` would take for these images."""
-    with app.choose("segmenter", Settings().segmenter).make() as segmenter:
-        scale = scale_of(files, segmenter, bundle_um)
+    with app.plan(Settings(models={})).recogniser() as recogniser:
+        scale = scale_of(files, recogniser.segmenter, bundle_um)
     found_um = scale.pixel_um or bundle_um
     what = "scale: the bundle's dataset has %.3g um per pixel, these images %.3g (%s); if you know better, give --pixel-um"
     LOG.info(what, bundle_um, found_um, scale.source)

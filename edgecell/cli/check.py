@@ -61,13 +61,13 @@ def command(path: Path, as_json: bool) -> None:
 def _looks(chosen: Settings) -> Iterator[tuple[str, Callable[[], Finding]]]:
     for role in settings.ROLES:
         part: PartSettings = getattr(chosen, role)
-        yield role, partial(_look_at_part, role, part)
+        yield role, partial(_look_at_part, role, part, chosen.trust)
     for kind, name in chosen.models.items():
         yield f"models.{kind}", partial(_look_at_bundle, kind, name, chosen.trust)
 
 
-def _look_at_part(role: str, chosen: PartSettings) -> Finding:
-    """Whether the part exists, its options decode, its paths are there and what it needs is installed."""
+def _look_at_part(role: str, chosen: PartSettings, trust: Trust) -> Finding:
+    """Whether the part exists, its options decode, its paths and its model are there and what it needs is installed."""
     part = plugins.load(role, TABLES[role], chosen.part)
     options = decode_options(part, chosen)
     for name in options.__struct_fields__:
@@ -76,6 +76,9 @@ def _look_at_part(role: str, chosen: PartSettings) -> Finding:
             raise SettingsError(f"{chosen.where}: {name} {value} does not exist", fix="correct the path, or make it")
     if role == "publisher":
         part(options)  # looks at the form of its endpoint; nothing is opened before it is entered
+    model = getattr(options, "model", None)
+    if role == "segmenter" and model is not None:
+        open_bundle(settings.bundle_folder(model, Path(chosen.base)), trust)
     probe = part.probe()
     return Finding(subject=role, ok=True, detail=_one_line(chosen.part, options), warning="" if probe.usable else probe.missing)
 

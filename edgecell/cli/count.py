@@ -24,9 +24,9 @@ from edgecell.app import Recogniser
 from edgecell.errors import FrameCorrupt, SettingsError, SourceUnavailable
 from edgecell.gate import GateState, Limits
 from edgecell.imagefile import listed, load_image
-from edgecell.messages import NOTICE, Cell, Classification, Frame, FrameReport, Tally
+from edgecell.messages import NOTICE, NUCLEATED, Cell, Classification, Frame, FrameReport, Tally
 from edgecell.report import overlay
-from edgecell.settings import PartSettings, Settings
+from edgecell.settings import Settings, segmenter_from_spec
 
 LOG = logging.getLogger("edgecell.count")
 OVERLAY_SUFFIX = ".overlay.png"
@@ -51,8 +51,18 @@ PIXEL_UM = _Scale(0.01, 2)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line an image, the last line is the total.")
 @click.option("--overlay", "overlay_dir", metavar="DIR", type=click.Path(path_type=Path), help="Write annotated pictures here.")
 @click.option("--pixel-um", metavar="X", type=PIXEL_UM, help="Micrometres per pixel. Default: measured on the red cells.")
-@click.option("--bundle", default="pbc8", show_default=True, help="Classifier: a shipped bundle's name, or the folder of one.")
-def command(paths: tuple[Path, ...], as_json: bool, overlay_dir: Path | None, pixel_um: float | None, bundle: str) -> None:
+@click.option("--segmenter", metavar="SPEC", help="What finds the cells: stain, network, or network:BUNDLE.")
+@click.option(
+    "--bundle", metavar="BUNDLE", help="Classifier of nucleated cells: a shipped bundle's name, or a folder. Default: pbc8."
+)
+def command(
+    paths: tuple[Path, ...],
+    as_json: bool,
+    overlay_dir: Path | None,
+    pixel_um: float | None,
+    segmenter: str | None,
+    bundle: str | None,
+) -> None:
     """Count the cells of whole fields: images, or folders of them, each image one field of view.
 
     A cell counts when its centre is far enough inside the field for a cell of its kind to be whole; others are excluded as
@@ -64,9 +74,10 @@ def command(paths: tuple[Path, ...], as_json: bool, overlay_dir: Path | None, pi
       edgecell count field.jpg
       edgecell count slide17/ --overlay out/ --pixel-um 0.068
       edgecell count slide17/ --json > slide17.jsonl
+      edgecell count lavage/ --segmenter network:bundles/balf --pixel-um 0.2
     """
     files = list(dict.fromkeys(file for path in paths for file in _fields(path)))
-    plan = app.plan(_settings(bundle, pixel_um))
+    plan = app.plan(_settings(segmenter, pixel_um, bundle))
     pictures = {} if overlay_dir is None else _pictures(files, overlay_dir)
     total, state = Tally(), _State()
     table = _table()
@@ -98,9 +109,16 @@ def command(paths: tuple[Path, ...], as_json: bool, overlay_dir: Path | None, pi
             Console(width=None if sys.stdout.isatty() else 140).print(_summary(table, total, recogniser))
 
 
-def _settings(bundle: str, pixel_um: float | None) -> Settings:
-    segmenter = PartSettings(part="stain", options={"pixel_um": pixel_um}, where="--pixel-um")
-    return Settings(segmenter=segmenter, models={"nucleated": bundle})
+def _settings(segmenter: str | None, pixel_um: float | None, bundle: str | None) -> Settings:
+    """The default classifier is for nucleated cells; a segmenter that knows none of those names all its cells itself."""
+    part = Settings().segmenter if segmenter is None else segmenter_from_spec(segmenter)
+    options = part.options if pixel_um is None else {**part.options, "pixel_um": pixel_um}
+    chosen = Settings(segmenter=msgspec.structs.replace(part, options=options), models={})
+    if bundle is None:
+        finds = app.plan(chosen).segmenter_bundle
+        needless = finds is not None and NUCLEATED not in finds.class_names
+        return chosen if needless else msgspec.structs.replace(chosen, models=Settings().models)
+    return msgspec.structs.replace(chosen, models={NUCLEATED: bundle})
 
 
 def _fields(path: Path) -> list[Path]:

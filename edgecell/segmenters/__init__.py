@@ -1,3 +1,6 @@
 """How cells are found. A new segmenter is one module and one line in TABLE."""
 
-TABLE = {"stain": "edgecell.segmenters.stain:StainSegmenter"}
+TABLE = {
+    "network": "edgecell.segmenters.network:NetworkSegmenter",
+    "stain": "edgecell.segmenters.stain:StainSegmenter",
+}

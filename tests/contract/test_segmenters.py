@@ -1,9 +1,13 @@
 """What every segmenter of the TABLE must do."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgecell.bundle import open_bundle
+from edgecell.engines.onnxrt import OnnxRuntimeEngine
 from edgecell.messages import Frame
 from edgecell.plugins import load
 from edgecell.protocols import Probe, Segmenter
@@ -11,9 +15,16 @@ from edgecell.segmenters import TABLE
 
 
 @pytest.fixture(params=sorted(TABLE))
-def segmenter(request: pytest.FixtureRequest) -> Segmenter:
-    part: Segmenter = load("segmenter", TABLE, request.param)()
-    return part
+def segmenter(request: pytest.FixtureRequest) -> Iterator[Segmenter]:
+    """Every segmenter as it is made with default options; one that wants a model gets its default one on an opened engine."""
+    part = load("segmenter", TABLE, request.param)
+    model = getattr(part.Options(), "model", None)
+    if model is None:
+        yield part()
+    else:
+        bundle = open_bundle(model)
+        with OnnxRuntimeEngine(bundle.file("u8s8.onnx"), manifest=bundle.manifest) as engine:
+            yield part(engine, bundle)
 
 
 def frame(image: NDArray[np.uint8], index: int = 0) -> Frame:

@@ -17,7 +17,7 @@ from calibration.qdq_graph import QUANTIZE, QdqGraph
 from calibration.quantize import quantize
 from calibration.step_shares import opened, step_shares
 from edgecell.bundle import SHIPPED, open_bundle, shipped
-from edgecell.golden import read_golden
+from edgecell.golden import inputs, read_golden
 from edgecell.preprocess import to_batch
 
 MOST_BESIDE = 1e-4  # of a layer's values: float32 against exact multiplication, where the product lies between two steps
@@ -120,7 +120,7 @@ def test_every_layer_of_a_shipped_model_is_equal_within_a_step(name: str, tmp_pa
     bundle = open_bundle(name)
     crops = read_golden(bundle.file("golden.npz"), "u8s8").crops
     some = crops[: max(1, PIXELS // crops[0, ..., 0].size)]
-    assert_equal_within_a_step(bundle.file("u8s8.onnx"), to_batch(some, bundle.manifest.preprocess), tmp_path)
+    assert_equal_within_a_step(bundle.file("u8s8.onnx"), inputs(some, bundle.manifest), tmp_path)
 
 
 @pytest.mark.parametrize("up", ["nearest", "linear", "transposed"])
