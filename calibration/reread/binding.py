@@ -34,7 +34,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BundleId(msgspec.Struct, frozen=True, kw_only=True):
-    """One bundle and the kind of cell that it labels."""
+    """One bundle and the kind of cell that it labels, or "segmenter"."""
 
     role: str
     name: str
@@ -65,10 +65,11 @@ def environment() -> Environment:
 def binding(plan: Plan) -> Binding:
     """That of results made with a plan in this process."""
     parts = {"segmenter": _options(plan.segmenter), "engine": _options(plan.engine)}
+    finder = {} if plan.segmenter_bundle is None else {"segmenter": plan.segmenter_bundle}
     return Binding(
         environment=environment(),
         settings_sha256=hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest(),
-        bundles=tuple(_identity(role, bundle) for role, bundle in plan.bundles.items()),
+        bundles=tuple(_identity(role, bundle) for role, bundle in {**finder, **plan.bundles}.items()),
     )
 
 

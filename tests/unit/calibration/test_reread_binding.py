@@ -7,6 +7,8 @@ from calibration.reread.binding import WorkerMismatch, binding, check, environme
 from edgecell import app
 from edgecell.settings import PartSettings, Settings
 
+STAIN = PartSettings(part="stain")
+
 
 def test_every_difference_is_named() -> None:
     mine = environment()
@@ -26,9 +28,11 @@ def test_other_code_of_the_same_version_is_told() -> None:
 
 
 def test_a_binding_depends_on_what_results_depend_on() -> None:
-    plain = binding(app.plan(Settings()))
-    assert plain == binding(app.plan(Settings(sample_id="another")))
+    plain = binding(app.plan(Settings(segmenter=STAIN)))
+    assert plain == binding(app.plan(Settings(segmenter=STAIN, sample_id="another")))
     scaled = Settings(segmenter=PartSettings(part="stain", options={"pixel_um": 0.1}))
     assert binding(app.plan(scaled)).settings_sha256 != plain.settings_sha256
     assert [(each.role, each.name) for each in plain.bundles] == [("nucleated", "pbc8")]
-    assert binding(app.plan(Settings(models={}))).bundles == ()
+    assert binding(app.plan(Settings(segmenter=STAIN, models={}))).bundles == ()
+    learnt = binding(app.plan(Settings(segmenter=PartSettings(part="network"))))
+    assert [(each.role, each.name) for each in learnt.bundles] == [("segmenter", "cells3"), ("nucleated", "pbc8")]
