@@ -85,7 +85,8 @@ def _cells(frame: Frame, seen: Look, scale: Scale, kinds: tuple[str, ...], tempe
     height, width = frame.image.shape[:2]
     corners = np.clip(np.rint(seen.boxes), 0, (width - 1, height - 1, width, height)).astype(np.int64)
     corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2] + 1)
-    labels, share = owners(seen.found, seen.maps), 1 / (1 + np.exp(-seen.maps[INSIDE][0]))
+    labels = owners(seen.found, seen.maps)
+    share = np.rint(255 / (1 + np.exp(-seen.maps[INSIDE][0]))).astype(np.uint8)
     scores = tempered(seen.found.scores, temperature)
     um, centres = scale.pixel_um, (seen.boxes[:, :2] + seen.boxes[:, 2:]) / 2
     for index, (x0, y0, x1, y1) in enumerate(corners.tolist()):
@@ -106,25 +107,19 @@ def _cells(frame: Frame, seen: Look, scale: Scale, kinds: tuple[str, ...], tempe
 
 
 def _mask(
-    labels: NDArray[np.int32],
-    share: NDArray[np.float32],
-    number: int,
-    box: tuple[int, int, int, int],
-    steps: tuple[float, float],
+    labels: NDArray[np.int32], share: NDArray[np.uint8], number: int, box: tuple[int, int, int, int], steps: tuple[float, float]
 ) -> NDArray[np.uint8]:
-    """uint8 0/1 inside the box: between grid cells, how surely a pixel is the cell's is interpolated."""
+    """uint8 0/1 inside the box: between grid cells, how surely a pixel is the cell's (share, 0-255) is interpolated."""
     x0, y0, x1, y1 = box
-    rows = slice(max(0, int(y0 / steps[1]) - 1), int(y1 / steps[1]) + 2)
-    columns = slice(max(0, int(x0 / steps[0]) - 1), int(x1 / steps[0]) + 2)
-    part = share[rows, columns]
-    mine = np.where(labels[rows, columns] == number, part, np.minimum(part, 1 - part)).astype(np.float32)
-    # frame pixel -> grid, both by the middles of their pixels
-    matrix = np.array(
-        [
-            [1 / steps[0], 0, (x0 + 0.5) / steps[0] - 0.5 - columns.start],
-            [0, 1 / steps[1], (y0 + 0.5) / steps[1] - 0.5 - rows.start],
-        ]
-    )
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    fine = cv2.warpAffine(mine, matrix, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return (fine > 0.5).astype(np.uint8)
+    top, left = max(0, int(y0 / steps[1]) - 1), max(0, int(x0 / steps[0]) - 1)
+    window = np.s_[top : int(y1 / steps[1]) + 2, left : int(x1 / steps[0]) + 2]
+    part = share[window]
+    mine = np.where(labels[window] == number, part, np.minimum(part, 255 - part))
+    size = max(1, round(mine.shape[1] * steps[0])), max(1, round(mine.shape[0] * steps[1]))
+    fine = cv2.resize(mine, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    y, x = y0 - round(top * steps[1]), x0 - round(left * steps[0])
+    mask = np.right_shift(fine[y : y + y1 - y0, x : x + x1 - x0], np.uint8(7))
+    below, beside = y1 - y0 - mask.shape[0], x1 - x0 - mask.shape[1]
+    if below or beside:  # the grid is rounded: at the frame's far border it may end a pixel early
+        mask = np.pad(mask, ((0, below), (0, beside)), mode="edge")
+    return mask
