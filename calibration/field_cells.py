@@ -13,7 +13,7 @@ The hold-back is given as the domain of all cells of a slide has it. A run knows
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 
 import msgspec
@@ -189,7 +189,9 @@ def opened(bundle: Bundle) -> Iterator[Classifier]:
         yield Classifier(engine, replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, confidence=confidence)))
 
 
-def evaluate(fields: Sequence[Field], bundle: Bundle, make: Callable[[], Segmenter]) -> dict[str, Slide]:
+def evaluate(
+    fields: Sequence[Field], bundle: Bundle, make: Callable[[], AbstractContextManager[Segmenter]]
+) -> dict[str, Slide]:
     """EVERY, then each source. make: gives a fresh segmenter for each. Raises BundleError, EngineError."""
     slides: dict[str, Slide] = {}
     with opened(bundle) as classifier:

@@ -9,6 +9,7 @@ Near-copies stand or fall together: the second figure counts each group of them 
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import cv2
@@ -53,13 +54,15 @@ class Run:
         return f"{self.blur:<14} {verb} {self.wrong}; distinct {self.wrong_groups}; {dict(self.reasons)} {where}"
 
 
-def runs(fields: Sequence[Field], make: Callable[[], Segmenter]) -> Iterator[Run]:
+def runs(fields: Sequence[Field], make: Callable[[], AbstractContextManager[Segmenter]]) -> Iterator[Run]:
     """The fields as they are, then blurred in each of BLURS, each time a fresh run with a segmenter from `make`."""
     groups = near_copies(fields)
     return (run(fields, groups, blur, make) for blur in (SHARP, *BLURS))
 
 
-def run(fields: Sequence[Field], groups: NDArray[np.int64], blur: str, make: Callable[[], Segmenter]) -> Run:
+def run(
+    fields: Sequence[Field], groups: NDArray[np.int64], blur: str, make: Callable[[], AbstractContextManager[Segmenter]]
+) -> Run:
     """One run over the fields. groups: (N,) as `near_copies` gives them."""
     pixel_um = scales(fields)
     reasons, sources, state = Counter[str](), Counter[str](), GateState()
