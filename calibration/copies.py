@@ -24,12 +24,10 @@ Coarse = NDArray[np.uint8]
 
 
 def coarse(image: NDArray[np.uint8]) -> Coarse:
-    """The green channel of an image's square middle, SIDE px a side: shape without colour, size or detail."""
-    side = min(image.shape[:2])
-    y, x = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    middle = np.ascontiguousarray(image[y : y + side, x : x + side, 1])
-    how = cv2.INTER_AREA if side >= SIDE else cv2.INTER_LINEAR
-    return cv2.resize(middle, (SIDE, SIDE), interpolation=how).astype(np.uint8, copy=False)
+    """The green channel, squashed to SIDE px a side: shape without colour, size or detail."""
+    green = np.ascontiguousarray(image[:, :, 1])
+    how = cv2.INTER_AREA if min(green.shape) >= SIDE else cv2.INTER_LINEAR
+    return cv2.resize(green, (SIDE, SIDE), interpolation=how).astype(np.uint8, copy=False)
 
 
 def groups(pictures: Coarse, alike: float = ALIKE) -> NDArray[np.int64]:

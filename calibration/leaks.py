@@ -36,7 +36,7 @@ class _Seen:
 
 def check(recipe: Recipe, root: Path, work: Path) -> None:
     """Raises SettingsError that names the cells. Fingerprints are kept in `work` for the next time."""
-    known = Known(work / "fingerprints.npz")
+    known = Known(work / "looks.npz")
     faults: list[str] = []
     plain: list[_Seen] = []
     for data in recipe.data:

@@ -38,6 +38,7 @@ CHANGES: dict[str, Callable[[Image], Image]] = {
     "turned and mirrored": lambda image: np.rot90(image, 3)[:, ::-1].copy(),
     "recoloured": recoloured,
     "compressed": lambda image: decode(encoded(image), "x"),
+    "squashed": lambda image: cv2.resize(image, (120, 90)).astype(np.uint8),
     "larger": lambda image: cv2.resize(image, (200, 200)).astype(np.uint8),
     "all of it": lambda image: decode(encoded(recoloured(np.rot90(image, 2)[:, ::-1])), "x"),
 }
