@@ -33,7 +33,7 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     certificate by one of the keys. keys: files with public keys.
     """
 
-    require: Literal["nothing", "certificate", "signature"] = "nothing"
+    require: Literal["nothing", "certificate", "signature"] = "certificate"
     keys: tuple[str, ...] = ()
 
 

@@ -172,6 +172,14 @@ def test_policy(tiny: Bundle, lab: tuple[Path, Path], state: State, require: str
             app.plan(chosen)
 
 
+def test_the_default_asks_for_a_certificate(tiny: Bundle) -> None:
+    assert settings.Settings().trust == Trust(require="certificate")
+    bare(tiny.path, tiny.path)
+    with pytest.raises(BundleError, match=r'has no certificate\.json\. Fix: .*require = "nothing"') as caught:
+        app.plan(settings.Settings(models={"nucleated": str(tiny.path)}))
+    assert caught.value.exit_code == 4
+
+
 def test_a_policy_that_does_not_exist_is_named(tmp_path: Path) -> None:
     (tmp_path / "bench.toml").write_text('[trust]\nrequire = "everything"\n')
     with pytest.raises(SettingsError, match=r"trust\.require"):
