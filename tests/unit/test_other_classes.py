@@ -6,9 +6,9 @@ import msgspec
 import pytest
 from command_line import called
 from pictures import PIXEL_UM, encoded, write_fields
-from tiny_bundle import make_tiny_bundle, tiny_crops, tiny_manifest
+from tiny_bundle import certified, make_tiny_bundle, tiny_crops, tiny_manifest
 
-from edgecell.bundle import CellClass, Group, write_manifest
+from edgecell.bundle import CellClass, Group
 
 NAMES = ("macrophage", "ciliated_cell", "debris")
 
@@ -25,7 +25,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     manifest = tiny_manifest()
     sure = msgspec.structs.replace(manifest.confidence, unsure_below=0.0)
-    write_manifest(folder, msgspec.structs.replace(manifest, name="balf", specimen="balf", classes=classes, confidence=sure))
+    certified(folder, msgspec.structs.replace(manifest, name="balf", specimen="balf", classes=classes, confidence=sure))
     return folder
 
 
