@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+import msgspec
 
 from edgecell import signature
 from edgecell.errors import EdgecellError
@@ -18,9 +19,9 @@ def command() -> None:
     it in their settings under `[trust] keys`. Needs cryptography: pip install 'edgecell[signing]'.
 
     \b
-    Example:
+    Examples:
       edgecell keys new lab --out ~/keys
-      edgecell keys list ~/keys
+      edgecell keys list ~/keys --json
     """
 
 
@@ -36,7 +37,8 @@ def new(name: str, out: Path) -> None:
 
 @command.command("list")
 @click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False, exists=True))
-def listed(folder: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a key on stdout.")
+def listed(folder: Path, as_json: bool) -> None:
     """List the keys in FOLDER with their ids, and say what is wrong with them.
 
     The exit code is that of the first error: a file that holds no key, a private key that others can read.
@@ -51,7 +53,9 @@ def listed(folder: Path) -> None:
         except EdgecellError as error:
             failures.append(error)
         else:
-            click.echo(f"{signature.key_id(key)}  {'private' if is_private else 'public '}  {path}")
+            kind, identity = "private" if is_private else "public", signature.key_id(key)
+            named = {"key": identity, "kind": kind, "file": str(path)}
+            click.echo(msgspec.json.encode(named) if as_json else f"{identity}  {kind:<7}  {path}")
     for also in failures[1:]:
         click.echo(f"error: {also}", err=True)
     if failures:

@@ -1,5 +1,6 @@
 """`edgecell keys` and `python -m calibration sign`, as a lab uses them."""
 
+import json
 import re
 from pathlib import Path
 
@@ -32,6 +33,11 @@ def test_list_shows_both_files_of_a_key_by_its_id(tmp_path: Path) -> None:
     result = CliRunner().invoke(keys, ["list", str(tmp_path / "keys")])
     assert result.exit_code == 0
     assert result.stdout == f"{key}  private  {private}\n{key}  public   {public}\n"
+    lines = CliRunner().invoke(keys, ["list", str(tmp_path / "keys"), "--json"]).stdout.splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"key": key, "kind": "private", "file": str(private)},
+        {"key": key, "kind": "public", "file": str(public)},
+    ]
 
 
 def test_list_names_every_key_that_is_not_fit_for_use(tmp_path: Path) -> None:
