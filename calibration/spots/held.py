@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from calibration.fields import match
 from calibration.models.field_net import MULTIPLE
 from calibration.spots.recipe import Recipe
-from calibration.spots.sheet import BASE_UM, Sheet
+from calibration.spots.sheet import Sheet
 from edgecell.preprocess import field_values
 from edgecell.segmenters.network.decode import STRIDE, Found, Map, decode
 
@@ -35,7 +35,7 @@ class Best:
 def values_of(sheet: Sheet, recipe: Recipe) -> NDArray[np.float32]:
     """A whole sheet as the network's input, float32 (1, 3, H, W)."""
     height, width = sheet.image.shape[:2]
-    factor = BASE_UM / recipe.work_um
+    factor = sheet.um / recipe.work_um
     size = max(1, round(width * factor)), max(1, round(height * factor))
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     small = cv2.resize(sheet.image, size, interpolation=how).astype(np.uint8, copy=False)
@@ -49,7 +49,7 @@ def seen(maps: Maps, sheet: Sheet, recipe: Recipe) -> Found:
     height, width = sheet.image.shape[:2]
     answers = {name: part[0] for name, part in maps(values_of(sheet, recipe)).items()}
     found = decode(answers, [LOWEST] * len(recipe.classes), recipe.acceptance.overlap)
-    boxes = np.clip(found.boxes * (STRIDE * recipe.work_um / BASE_UM), 0, [width, height] * 2)
+    boxes = np.clip(found.boxes * (STRIDE * recipe.work_um / sheet.um), 0, [width, height] * 2)
     return Found(kinds=found.kinds, scores=found.scores, boxes=boxes.astype(np.float32))
 
 

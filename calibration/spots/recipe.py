@@ -16,18 +16,19 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The labelled fields, in YOLO's layout, boxes or outlines; class numbers count the recipe's classes.
+    """The labelled fields, boxes or outlines.
 
-    name, licence, source: for the provenance. path: folder or tar below --data. split: None where the set has none. apart: a
-    split that is kept for the test: what is a near-copy of one of its fields is not trained on. pixel_um: None measures each
-    field on its labelled red cells.
+    name, licence, source: for the provenance. path: folder or tar below --data in YOLO's layout, where class numbers count the
+    recipe's classes; None asks the adapter `name` of calibration.datasets for its fields, whose classes go by their names.
+    split: None where the set has none. apart: a split that is kept for the test: what is a near-copy of one of its fields is
+    not trained on. pixel_um: None measures each field on its labelled red cells.
     held: share of the groups of near-copies that is kept out of training, for the choice of limits.
     """
 
     name: str
     licence: str
     source: str
-    path: str
+    path: str | None = None
     split: str | None = None
     apart: str | None = None
     pixel_um: float | None = None
@@ -110,6 +111,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def work_um(self) -> float:
         """um per pixel of the network's input."""
         return self.preprocess.crop_um / self.preprocess.size_px
+
+
+FOLDER = Path(__file__).parents[1] / "recipes" / "segment"
 
 
 def load(path: Path) -> tuple[Recipe, str]:

@@ -11,7 +11,7 @@ from calibration.fields import Boxes, Field
 from edgecell.segmenters.stain.ruler import look
 
 BASE_UM = 0.17
-"""um per pixel at which fields are kept: fine enough to be shrunk to the network's scale, also from a view 1.4 times closer."""
+"""um per pixel at which finer fields are kept: enough for the network's scale, also in a view 1.4 times closer."""
 IGNORED = -1
 CORE, RIM, BEYOND = 0.6, 1.1, 1.25
 """In radii of the ellipse in a cell's box: certainly the cell, as far as its matter may reach, and certainly none of it."""
@@ -21,13 +21,14 @@ LEAST_MATTER = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sheet:
-    """A field at BASE_UM.
+    """A field at BASE_UM, or as it is where that is coarser.
 
-    image: uint8 (H, W, 3) RGB. boxes: (N, 4) x0, y0, x1, y1. kinds: (N,). owners: int16 (H, W), 0 nobody's, i + 1 cell i's,
-    IGNORED where nobody can tell. squash: how much wider a round cell is than high.
+    um: per pixel. image: uint8 (H, W, 3) RGB. boxes: (N, 4) x0, y0, x1, y1. kinds: (N,). owners: int16 (H, W), 0 nobody's,
+    i + 1 cell i's, IGNORED where nobody can tell. squash: how much wider a round cell is than high.
     """
 
     name: str
+    um: float
     image: NDArray[np.uint8]
     boxes: Boxes
     kinds: NDArray[np.int64]
@@ -36,12 +37,17 @@ class Sheet:
 
 
 def sheet_of(field: Field, pixel_um: float) -> Sheet:
-    """A labelled field. Outlines are masks as they are; where boxes were drawn, the stain says where in them the cell ends."""
-    image, factors = scaled(field.image, pixel_um)
+    """A labelled field. Outlines are masks as they are, and boxes among them stand for ellipses; where all are boxes, the stain
+    says where in them the cell ends."""
+    image, factors = shrunk(field.image, pixel_um)
+    um = max(pixel_um, BASE_UM)
     boxes = field.boxes * np.tile(factors, 2)
-    outlines = [outline * factors for outline in field.outlines if outline is not None]
-    owners = drawn(outlines, image.shape) if len(outlines) == len(boxes) else owned(boxes, stained(image))
-    return Sheet(name=field.name, image=image, boxes=boxes, kinds=field.kinds, owners=owners, squash=squash_of(boxes))
+    if any(outline is not None for outline in field.outlines):
+        pairs = zip(field.outlines, boxes, strict=True)
+        owners = drawn([ellipse(box) if outline is None else outline * factors for outline, box in pairs], image.shape)
+    else:
+        owners = owned(boxes, stained(image, um))
+    return Sheet(name=field.name, um=um, image=image, boxes=boxes, kinds=field.kinds, owners=owners, squash=squash_of(boxes))
 
 
 def squash_of(boxes: Boxes) -> float:
@@ -52,10 +58,10 @@ def squash_of(boxes: Boxes) -> float:
     return float(width / max(height, 1e-9))
 
 
-def stained(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What the segmenter `stain` takes for cells, uint8 0/1 (H, W), in an image at BASE_UM."""
+def stained(image: NDArray[np.uint8], um: float) -> NDArray[np.uint8]:
+    """What the segmenter `stain` takes for cells, uint8 0/1 (H, W), in an image at um per pixel."""
     out = np.zeros(image.shape[:2], np.uint8)
-    seen = look(image, BASE_UM)
+    seen = look(image, um)
     for piece in seen.pieces:
         x0, y0, x1, y1 = np.rint(np.array(piece.box) / np.tile(seen.factors, 2)).astype(int).tolist()
         if x1 > x0 and y1 > y0:
@@ -65,13 +71,12 @@ def stained(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return out
 
 
-def scaled(image: NDArray[np.uint8], pixel_um: float) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """The image at BASE_UM or coarser, and how many of its pixels a pixel was (x, y)."""
+def shrunk(image: NDArray[np.uint8], pixel_um: float) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+    """The image at BASE_UM if it is finer, and how many of its pixels a pixel was (x, y)."""
     height, width = image.shape[:2]
-    factor = pixel_um / BASE_UM
+    factor = min(1.0, pixel_um / BASE_UM)
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(image, size, interpolation=how).astype(np.uint8, copy=False)
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     return small, (size[0] / width, size[1] / height)
 
 
@@ -91,6 +96,14 @@ def owned(boxes: Boxes, stained: NDArray[np.uint8]) -> NDArray[np.int16]:
         np.minimum(nearest, away, out=nearest)
     owners[(owners == 0) & (stained > 0) & (nearest > BEYOND)] = IGNORED
     return owners
+
+
+def ellipse(box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Outline (M, 2) of the ellipse in a box (4,)."""
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    outline: NDArray[np.float64] = (box[:2] + box[2:]) / 2 + circle * (box[2:] - box[:2]) / 2
+    return outline
 
 
 def drawn(outlines: Sequence[NDArray[np.float64]], shape: tuple[int, ...]) -> NDArray[np.int16]:

@@ -2,12 +2,14 @@
 
 import logging
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from calibration.datasets import adapter
+from calibration.datasets.balf import Balf
 from calibration.fields import Field, near_copies, read_fields
 from calibration.spots.recipe import Recipe
 from calibration.spots.sheet import Sheet, sheet_of
@@ -31,8 +33,8 @@ def read(recipe: Recipe, root: Path) -> Sheets:
     """The fields of the recipe's dataset below `root`. Raises SettingsError."""
     how, names = recipe.data, tuple(each.name for each in recipe.classes)
     meaning = Classes(kinds=names, of=dict(enumerate(names)))
-    fields = list(read_fields(root / how.path, how.split, meaning))
-    apart = list(read_fields(root / how.path, how.apart, meaning)) if how.apart else []
+    fields = list(_fields(recipe, root, how.split, meaning))
+    apart = list(_fields(recipe, root, how.apart, meaning)) if how.apart else []
     groups = near_copies([*fields, *apart])
     tested = set(groups[len(fields) :].tolist())
     first: dict[int, str] = {}
@@ -49,8 +51,26 @@ def read(recipe: Recipe, root: Path) -> Sheets:
     training, held = sides
     LOG.info("%d fields to train on, %d held back, %d left out", len(training), len(held), left_out)
     if not training or not held:
-        raise SettingsError(f"{root / how.path}: too few fields to train on some and hold back others", fix="label more fields")
+        raise SettingsError(
+            f"{root / (how.path or how.name)}: too few fields to train on some and hold back others", fix="label more fields"
+        )
     return Sheets(training=tuple(training), held=tuple(held))
+
+
+def _fields(recipe: Recipe, root: Path, split: str | None, meaning: Classes) -> Iterator[Field]:
+    how = recipe.data
+    if how.path is not None:
+        yield from read_fields(root / how.path, split, meaning)
+        return
+    source = adapter(how.name)
+    names = [each.name for each in source.facts.classes]
+    strangers = sorted(set(names) - set(meaning.kinds))
+    if strangers or not isinstance(source, Balf):
+        what = f"has classes that the recipe lacks: {', '.join(strangers)}" if strangers else "has no whole fields"
+        raise SettingsError(f"dataset {how.name} {what}", fix="give [data] a path in YOLO's layout, or correct the classes")
+    order = np.array([meaning.kinds.index(name) for name in names])
+    for field in source.fields(root):
+        yield replace(field, kinds=order[field.kinds])
 
 
 def is_held(name: str, share: float) -> bool:

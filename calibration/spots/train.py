@@ -107,6 +107,7 @@ def train(recipe: Recipe, sheets: Sheets, checkpoint: Path) -> nn.Module:
 
     There is no early stopping: the fields held back only watch.
     """
+    cv2.setNumThreads(1)  # the loader forks, and a fork inherits OpenCV's thread pool without its threads
     how = recipe.training
     torch.manual_seed(how.seed)
     model: nn.Module = FieldNet(len(recipe.classes), recipe.network.widths, recipe.network.blocks)

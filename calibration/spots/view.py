@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from calibration.augment import appearance
 from calibration.spots.recipe import Recipe
-from calibration.spots.sheet import BASE_UM, IGNORED, Sheet
+from calibration.spots.sheet import IGNORED, Sheet
 from edgecell.preprocess import field_values
 from edgecell.segmenters.network.decode import STRIDE
 
@@ -58,7 +58,7 @@ def _placed(rng: np.random.Generator, sheet: Sheet, recipe: Recipe) -> NDArray[n
     """2x3 matrix from the view's pixels to the sheet's: mirrored, turned, scaled, shifted."""
     how, side = recipe.training.view, recipe.training.view.side_px
     spread = how.wide if rng.random() < how.wide_share else how.scale
-    zoom = recipe.work_um / BASE_UM * np.exp(rng.uniform(-spread, spread))
+    zoom = recipe.work_um / sheet.um * np.exp(rng.uniform(-spread, spread))
     squash = rng.normal(0, how.squash) + (np.log(sheet.squash) if rng.random() < how.unsquash else 0.0)
     angle = rng.uniform(0, 2 * np.pi) if rng.random() < how.turn else rng.integers(4) * np.pi / 2
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
