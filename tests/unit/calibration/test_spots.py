@@ -100,7 +100,7 @@ def test_the_lavage_recipe_goes_all_the_way_to_counted_cells(tmp_path: Path) -> 
     make_balf(tmp_path, 8)
     cooked, sha256 = recipes.load(BALF)
     seen = msgspec.structs.replace(cooked.training.view, side_px=128, scale=0.0, wide_share=0.0)
-    short = msgspec.structs.replace(cooked.training, epochs=16, batch=3, rate=5e-3, average=0.8, view=seen)
+    short = msgspec.structs.replace(cooked.training, epochs=25, batch=3, rate=5e-3, average=0.8, view=seen)
     cooked = msgspec.structs.replace(cooked, training=short, data=msgspec.structs.replace(cooked.data, held=0.25))
     sheets = read(cooked, tmp_path)
     model = train.train(cooked, sheets, tmp_path / "balf.pt")
