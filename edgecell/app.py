@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgecell import engines, plugins, publishers, segmenters, sources
 from edgecell.bundle import Bundle, CellClass, open_bundle
 from edgecell.classify import Classifier
@@ -19,7 +21,7 @@ from edgecell.ledger import Identity
 from edgecell.messages import Kind
 from edgecell.protocols import Engine, Observer, Segmenter
 from edgecell.runtime import Runtime
-from edgecell.settings import PartSettings, Settings, bundle_folder, decode_options
+from edgecell.settings import AUTO, PartSettings, Settings, bundle_folder, decode_options
 from edgecell.signature import Trust
 from edgecell.wire import Model
 
@@ -125,7 +127,8 @@ class Plan:
 
 def plan(settings: Settings) -> Plan:
     """Resolve parts, options and bundles. Raises SettingsError, BundleError. Opens no hardware and no socket."""
-    bundles, segmenter = open_bundles(settings.models, settings.trust), choose("segmenter", settings.segmenter)
+    bundles = open_bundles(settings.models, settings.trust)
+    segmenter = choose("segmenter", segmenter_for(settings.segmenter, bundles))
     return Plan(
         settings=settings,
         source=choose("source", settings.source),
@@ -135,6 +138,14 @@ def plan(settings: Settings) -> Plan:
         bundles=bundles,
         segmenter_bundle=_segmenter_bundle(segmenter, settings, bundles),
     )
+
+
+def segmenter_for(asked: PartSettings, classifiers: Mapping[Kind, Bundle]) -> PartSettings:
+    """The segmenter that was asked for; where none was, the one for the classifiers' specimen."""
+    if asked.part != AUTO:
+        return asked
+    blood = all(bundle.manifest.specimen == "blood" for bundle in classifiers.values())
+    return msgspec.structs.replace(asked, part="network" if blood else "stain")
 
 
 def _segmenter_bundle(chosen: Chosen, settings: Settings, classifiers: Mapping[Kind, Bundle]) -> Bundle | None:

@@ -45,6 +45,9 @@ MAX_BYTES = 1 << 20
 FIRST = ""
 """Key for the value of a spec such as `images:PATH`: it goes to the first option of the part, whatever its name."""
 
+AUTO = "auto"
+"""The segmenter for the specimen: `network` for blood, whose model has learnt blood smears only, else `stain`."""
+
 ROLES = ("source", "segmenter", "engine", "publisher")
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -87,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     device_id: Id = "edgecell"
     sample_id: Id = "unnamed"
     source: PartSettings = PartSettings(part="phantom", where="[source]")
-    segmenter: PartSettings = PartSettings(part="stain", where="[segmenter]")
+    segmenter: PartSettings = PartSettings(part=AUTO, where="[segmenter]")
     engine: PartSettings = PartSettings(part="onnxrt", where="[engine]")
     publisher: PartSettings = PartSettings(part="zmq", where="[publisher]")
     models: dict[str, str] = msgspec.field(default_factory=lambda: {"nucleated": "pbc8"})

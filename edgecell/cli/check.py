@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from edgecell import engines, plugins, publishers, segmenters, settings, sources
+from edgecell import app, engines, plugins, publishers, segmenters, settings, sources
 from edgecell.bundle import open_bundle
 from edgecell.errors import EdgecellError, SettingsError
 from edgecell.settings import PartSettings, Settings, decode_options
@@ -61,9 +61,19 @@ def command(path: Path, as_json: bool) -> None:
 def _looks(chosen: Settings) -> Iterator[tuple[str, Callable[[], Finding]]]:
     for role in settings.ROLES:
         part: PartSettings = getattr(chosen, role)
-        yield role, partial(_look_at_part, role, part, chosen.trust)
+        look = partial(_look_at_segmenter, chosen) if role == "segmenter" else partial(_look_at_part, role, part, chosen.trust)
+        yield role, look
     for kind, name in chosen.models.items():
         yield f"models.{kind}", partial(_look_at_bundle, kind, name, chosen.trust)
+
+
+def _look_at_segmenter(chosen: Settings) -> Finding:
+    """Which one it is may depend on the bundles; what is wrong with those is found where they are looked at."""
+    try:
+        bundles = app.open_bundles(chosen.models, chosen.trust)
+    except EdgecellError:
+        bundles = {}
+    return _look_at_part("segmenter", app.segmenter_for(chosen.segmenter, bundles), chosen.trust)
 
 
 def _look_at_part(role: str, chosen: PartSettings, trust: Trust) -> Finding:

@@ -51,7 +51,11 @@ PIXEL_UM = _Scale(0.01, 2)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line an image, the last line is the total.")
 @click.option("--overlay", "overlay_dir", metavar="DIR", type=click.Path(path_type=Path), help="Write annotated pictures here.")
 @click.option("--pixel-um", metavar="X", type=PIXEL_UM, help="Micrometres per pixel. Default: measured on the red cells.")
-@click.option("--segmenter", metavar="SPEC", help="What finds the cells: stain, network, or network:BUNDLE.")
+@click.option(
+    "--segmenter",
+    metavar="SPEC",
+    help="What finds the cells: stain, network, or network:BUNDLE. Default: network for blood, else stain.",
+)
 @click.option(
     "--bundle", metavar="BUNDLE", help="Classifier of nucleated cells: a shipped bundle's name, or a folder. Default: pbc8."
 )
@@ -113,12 +117,12 @@ def _settings(segmenter: str | None, pixel_um: float | None, bundle: str | None)
     """The default classifier is for nucleated cells; a segmenter that knows none of those names all its cells itself."""
     part = Settings().segmenter if segmenter is None else segmenter_from_spec(segmenter)
     options = part.options if pixel_um is None else {**part.options, "pixel_um": pixel_um}
-    chosen = Settings(segmenter=msgspec.structs.replace(part, options=options), models={})
-    if bundle is None:
-        finds = app.plan(chosen).segmenter_bundle
-        needless = finds is not None and NUCLEATED not in finds.class_names
-        return chosen if needless else msgspec.structs.replace(chosen, models=Settings().models)
-    return msgspec.structs.replace(chosen, models={NUCLEATED: bundle})
+    chosen = Settings(segmenter=msgspec.structs.replace(part, options=options))
+    if bundle is not None:
+        return msgspec.structs.replace(chosen, models={NUCLEATED: bundle})
+    alone = msgspec.structs.replace(chosen, models={})
+    finds = app.plan(alone).segmenter_bundle
+    return alone if finds is not None and NUCLEATED not in finds.class_names else chosen
 
 
 def _fields(path: Path) -> list[Path]:

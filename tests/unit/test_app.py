@@ -45,6 +45,7 @@ def settings(tiny: Bundle, **changes: object) -> Settings:
     chosen = Settings(
         models={"nucleated": str(tiny.path)},
         source=small,
+        segmenter=PartSettings(part="stain"),
         publisher=PartSettings(part="zmq", options={"endpoint": "tcp://127.0.0.1:*"}),
     )
     return msgspec.structs.replace(chosen, **changes)
@@ -160,3 +161,11 @@ def test_a_runtime_carries_the_identity_of_its_settings(tiny: Bundle) -> None:
         runs.add(last.run_id)
     assert len(runs) == 2
     assert any(isinstance(message, CountsMessage) for message in onlooker.messages)
+
+
+@pytest.mark.parametrize(("specimen", "part"), [("blood", "network"), ("marrow", "stain"), ("balf", "stain")])
+def test_the_default_segmenter_suits_the_specimen(tmp_path: Path, specimen: Specimen, part: str) -> None:
+    models = {"nucleated": of_specimen(tmp_path / specimen, specimen)}
+    assert app.plan(Settings(models=models)).segmenter.name == part
+    asked = Settings(models=models, segmenter=PartSettings(part="stain"))
+    assert app.plan(asked).segmenter.name == "stain"

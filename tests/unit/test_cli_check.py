@@ -29,7 +29,7 @@ class StandIn:
 @pytest.fixture(autouse=True)
 def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     for role in ("segmenter", "engine"):
-        monkeypatch.setitem(check.TABLES, role, {"stain": f"{__name__}:StandIn", "onnxrt": f"{__name__}:StandIn"})
+        monkeypatch.setitem(check.TABLES, role, dict.fromkeys(("stain", "network", "onnxrt"), f"{__name__}:StandIn"))
 
 
 @pytest.fixture

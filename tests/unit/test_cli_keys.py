@@ -63,7 +63,7 @@ def test_sign_then_check(tmp_path: Path) -> None:
     bundle = make_tiny_bundle(tmp_path / "tiny")
     private, public, key = made(tmp_path / "keys")
     (tmp_path / "bench.toml").write_text(
-        '[source]\npart = "phantom"\n[models]\nnucleated = "./tiny"\n'
+        '[source]\npart = "phantom"\n[segmenter]\npart = "stain"\n[models]\nnucleated = "./tiny"\n'
         '[trust]\nrequire = "signature"\nkeys = ["keys/lab.signing.pub"]\n'
     )
     before = CliRunner().invoke(check, [str(tmp_path / "bench.toml")])

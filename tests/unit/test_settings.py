@@ -35,7 +35,7 @@ def complaint(folder: Path, text: str) -> str:
 def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
     settings = load(write(tmp_path, ""))
     assert settings == Settings()
-    assert (settings.source.part, settings.segmenter.part, settings.engine.part) == ("phantom", "stain", "onnxrt")
+    assert (settings.source.part, settings.segmenter.part, settings.engine.part) == ("phantom", "auto", "onnxrt")
     assert settings.models == {"nucleated": "pbc8"}
 
 

@@ -162,7 +162,9 @@ def test_policy(tiny: Bundle, lab: tuple[Path, Path], state: State, require: str
     state(tiny.path, lab[0])
     file = tiny.path.parent / "bench.toml"
     keys = '"keys/lab.signing.pub"' if listed else ""  # relative to the settings file
-    file.write_text(f'[trust]\nrequire = "{require}"\nkeys = [{keys}]\n[models]\nnucleated = "./tiny"\n')
+    file.write_text(
+        f'[trust]\nrequire = "{require}"\nkeys = [{keys}]\n[segmenter]\npart = "stain"\n[models]\nnucleated = "./tiny"\n'
+    )
     chosen = settings.load(file)
     if says is OPENS:
         bundle = app.plan(chosen).bundles["nucleated"]

@@ -19,6 +19,9 @@ from edgecell.segmenters.network.decode import INSIDE, owners
 from edgecell.segmenters.network.look import Look, Network, tempered
 from edgecell.segmenters.network.ruler import first_look, round_red_cells
 
+UNDECIDED = 2.0
+"""Above every score. At an unknown scale a platelet may be a nucleated cell that is far away, so no kind is decided."""
+
 
 class NetworkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """model: name of a shipped bundle of task "segment", or a folder. pixel_um: micrometres per pixel if known; None measures
@@ -63,9 +66,8 @@ class NetworkSegmenter:
         else:
             seen, scale = self._measure(frame)
         cells = tuple(_cells(frame, seen, scale, self.kinds, self._confidence.temperature))
-        return Segmentation(
-            cells=cells, pixel_um=scale.pixel_um, pixel_um_source=scale.source, unsure_below=self._confidence.unsure_below
-        )
+        unsure_below = UNDECIDED if scale.pixel_um is None else self._confidence.unsure_below
+        return Segmentation(cells=cells, pixel_um=scale.pixel_um, pixel_um_source=scale.source, unsure_below=unsure_below)
 
     def _measure(self, frame: Frame) -> tuple[Look, Scale]:
         """The cells at the scale of the run, as far as it is firm and the frame's own red cells do not contradict it."""
