@@ -118,7 +118,8 @@ def test_counts_reach_strangers_and_the_last_ones_survive_a_signal(bench: Path, 
         assert document["valid"]
         assert document["notice"] == NOTICE
         assert (document["device_id"], document["sample_id"]) == ("bench-3", "slide-17")
-        assert [(model["role"], model["name"]) for model in document["models"]] == [("nucleated", "tiny"), ("segmenter", "cells3")]
+        models = [(model["role"], model["name"]) for model in document["models"]]
+        assert models == [("nucleated", "tiny"), ("segmenter", "cells3")]
     for label, total in last["cumulative"].items():
         assert total == sum(document["counts"].get(label, 0) for document in printed)
     assert end["frames"] == last["frames"]
