@@ -20,7 +20,7 @@ def command(recipe: Path, data: Path, out: Path | None, work: Path, weights: Pat
     \b
     Example:
       python -m calibration build-segmenter calibration/recipes/segment/cells3.toml --data ~/datasets
-      edgecell count slide17/ --segmenter network --segmenter-bundle edgecell/bundles/cells3
+      edgecell count slide17/ --segmenter network:edgecell/bundles/cells3
 
     Seeds are fixed by the recipe. Progress and the time to go are on stderr.
     """
