@@ -75,11 +75,10 @@ def _check(model: str, keep: tuple[str, ...]) -> list[dict[str, Any]]:
 def _layers(model: str) -> list[dict[str, Any]]:
     """Each quantized layer of a bundle's `u8s8` on its golden cells: ONNX Runtime beside the exact integers."""
     from calibration.step_shares import step_shares
-    from edgecell.golden import GOLDEN, read_golden
-    from edgecell.preprocess import to_batch
+    from edgecell.golden import GOLDEN, inputs, read_golden
 
     bundle = open_bundle(model)
-    cells = to_batch(read_golden(bundle.file(GOLDEN), "u8s8").crops, bundle.manifest.preprocess)
+    cells = inputs(read_golden(bundle.file(GOLDEN), "u8s8").crops, bundle.manifest)
     return [
         {"bundle": bundle.manifest.name, **asdict(each), "share": each.share}
         for each in step_shares(bundle.file("u8s8.onnx"), cells)

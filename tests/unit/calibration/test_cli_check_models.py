@@ -78,3 +78,12 @@ def test_what_is_no_model_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "cut.onnx").write_bytes(b"\x08\x08\x12\x04")
     for what in (tmp_path / "cut.onnx", tmp_path / "nothing"):
         assert isinstance(check(what).exception, BundleError)
+
+
+def test_the_reference_computes_a_segmenter_s_golden_fields_too() -> None:
+    """Which are fields of any size, not crops."""
+    ended = check("cells3", "--reference", "--json")
+    assert ended.exit_code == 0, ended.output
+    layers = json.loads(ended.stdout)["layers"]
+    assert len(layers) > 10
+    assert max(layer["worst"] for layer in layers) <= 1
