@@ -40,6 +40,7 @@ FACTS = Facts(
         _known("basophil", 1, "granulocytic"),
     ),
     evaluation_only=True,
+    by_hand="the page has the pictures of dataset 1: put them and labels.csv into wbc_masks/",
 )
 
 

@@ -10,8 +10,7 @@ from onnx import TensorProto, numpy_helper
 
 from calibration.range_trials import agreement, answers, error
 from edgecell.bundle import SHIPPED, Bundle, open_bundle, shipped
-from edgecell.golden import read_golden
-from edgecell.preprocess import to_batch
+from edgecell.golden import inputs, read_golden
 
 NAMES = shipped()
 pytestmark = pytest.mark.skipif(not NAMES, reason=f"no bundle in {SHIPPED.name}/ yet")
@@ -57,8 +56,8 @@ def test_every_weight_is_the_float_one_rounded(bundle: Bundle) -> None:
 
 
 def test_it_answers_as_the_float_model_does(bundle: Bundle, tmp_path: Path) -> None:
-    golden = to_batch(read_golden(bundle.file("golden.npz"), "float").crops, bundle.manifest.preprocess)
+    golden = inputs(read_golden(bundle.file("golden.npz"), "float").crops, bundle.manifest)
     expected, actual = (answers(bundle.file(name), [golden]) for name in ("float.onnx", "fp16.onnx"))
     assert 0 < error(actual, expected) < BOUND
     share = agreement(actual, expected)
-    assert share is None or share > 0.999
+    assert share is None or share > 0.998  # a segmenter answers for each of 648 places: one may be a near tie

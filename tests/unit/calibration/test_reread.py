@@ -92,7 +92,7 @@ def test_an_image_that_is_none_is_named_and_counted_as_failed(out: Path) -> None
     assert row["tally"]["frames"] == {"captured": 3, "processed": 2, "dropped": 0, "gated": 0, "failed": 1, "in_flight": 0}
     assert found["complete"]
     assert found["notice"] == NOTICE
-    assert [(model["name"], len(model["sha256"])) for model in found["models"]] == [("pbc8", 64)]  # type: ignore[attr-defined]
+    assert [(model["name"], len(model["sha256"])) for model in found["models"]] == [("pbc8", 64), ("cells3", 64)]  # type: ignore[attr-defined]
 
 
 @pytest.fixture
