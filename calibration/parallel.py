@@ -48,6 +48,7 @@ def joined() -> Iterator[Group]:
         logging.getLogger("edgecell").setLevel(logging.WARNING)  # the first one says what there is to say
     try:
         yield Group(rank=dist.get_rank(), size=dist.get_world_size(), launched=True)
+        dist.barrier()  # who leaves while another still talks makes that one's connection end in an abort
     finally:
         dist.destroy_process_group()
 
