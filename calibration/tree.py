@@ -65,7 +65,7 @@ class _Zip:
     def read(self, name: str) -> bytes:
         try:
             return self._archive.read(name)
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:
             raise SettingsError(f"{name} cannot be read: {error}", fix="fetch the archive again") from error
 
 

@@ -60,4 +60,5 @@ def test_it_answers_as_the_float_model_does(bundle: Bundle, tmp_path: Path) -> N
     expected, actual = (answers(bundle.file(name), [golden]) for name in ("float.onnx", "fp16.onnx"))
     assert 0 < error(actual, expected) < BOUND
     share = agreement(actual, expected)
-    assert share is None or share > 0.998  # a segmenter answers for each of 648 places: one may be a near tie
+    # A segmenter answers for each of 648 places, of which one may be a near tie; golden cells are clear.
+    assert share is None or share > (0.999 if bundle.manifest.task == "classify" else 0.998)

@@ -1,7 +1,6 @@
 """A laboratory's own cells: both layouts, what their options say, and what is refused instead of guessed."""
 
 import json
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -254,15 +253,10 @@ def test_a_split_lies_beside_the_recipe_and_is_made_once(tmp_path: Path) -> None
     with pytest.raises(SettingsError, match=r"no split file .*mine\.tsv.*python -m calibration split"):
         next(samples(how.data[0], "train", tmp_path / "data", how.class_names))
     result = called(file, tmp_path / "data")
-    found = re.search(r"mine\.tsv: 40 names, train (\d+), val (\d+), test (\d+), excluded 0", result.output)
-    assert found, result.output
-    assert sum(map(int, found.groups())) == 40
-    # Cells that look alike stay together, so the shares are about those asked for.
-    assert min(map(int, found.groups())) >= 4
+    # Not 28, 6, 6: some of the drawn cells are so alike that they stay together.
+    assert "mine.tsv: 40 names, train 30, val 4, test 6, excluded 0" in result.output
     parts = {part: list(samples(how.data[0], part, tmp_path / "data", how.class_names)) for part in split.SHARES}
-    shares = Counter(each.labels for each in parts["train"])
-    assert set(shares) == {("granulocyte",), ("lymphocyte",)}
-    assert all(12 <= share <= 16 for share in shares.values())
+    assert Counter(each.labels for each in parts["train"]) == {("granulocyte",): 15, ("lymphocyte",): 15}
     assert not {each.name for each in parts["train"]} & {each.name for each in (*parts["val"], *parts["test"])}
     again = called(file, tmp_path / "data", seed=2)
     assert isinstance(again.exception, SettingsError)
