@@ -182,10 +182,10 @@ def _of_others(way: str, cells: Cells) -> list[str]:
 @contextmanager
 def opened(bundle: Bundle) -> Iterator[Classifier]:
     """The bundle on ONNX Runtime as a run has it, golden cells replayed, but for the hold-back, which is off."""
-    path = bundle.file(f"{OnnxRuntimeEngine.encoding}.onnx")
+    encoding = OnnxRuntimeEngine.encoding_of(bundle, OnnxRuntimeEngine.Options())
     confidence = msgspec.structs.replace(bundle.manifest.confidence, foreign_below=0.0)
-    with OnnxRuntimeEngine(path, manifest=bundle.manifest) as engine:
-        replay(bundle, engine, OnnxRuntimeEngine.encoding)
+    with OnnxRuntimeEngine(bundle.file(f"{encoding}.onnx"), manifest=bundle.manifest) as engine:
+        replay(bundle, engine, encoding)
         yield Classifier(engine, replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, confidence=confidence)))
 
 

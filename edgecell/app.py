@@ -119,9 +119,10 @@ class Plan:
     @contextmanager
     def _opened(self, bundle: Bundle) -> Iterator[Engine]:
         """An engine with the bundle's model, its golden cells replayed."""
-        part = self.engine.part
-        with part(bundle.file(f"{part.encoding}.onnx"), manifest=bundle.manifest, options=self.engine.options) as engine:
-            replay(bundle, engine, part.encoding)
+        part, options = self.engine.part, self.engine.options
+        encoding = part.encoding_of(bundle, options)
+        with part(bundle.file(f"{encoding}.onnx"), manifest=bundle.manifest, options=options) as engine:
+            replay(bundle, engine, encoding)
             yield engine
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from edgecell import clock
-from edgecell.bundle import Manifest
+from edgecell.bundle import Bundle, Encoding, Manifest
 from edgecell.errors import FrameCorrupt
 from edgecell.messages import NUCLEATED, Frame, FrameReport
 from edgecell.protocols import Progress
@@ -200,6 +200,11 @@ class TimedEngine(Around):
     def __init__(self, *arguments: Any, manifest: Manifest, **named: Any) -> None:
         super().__init__(*arguments, manifest=manifest, **named)
         self._classifies = manifest.task == "classify"
+
+    @classmethod
+    def encoding_of(cls, bundle: Bundle, options: Any) -> Encoding:
+        encoding: Encoding = cls.part.encoding_of(bundle, options)
+        return encoding
 
     def infer(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
         start = clock.monotonic_ns()

@@ -1,3 +1,9 @@
-"""What runs a model. A new engine is one module and one line in TABLE."""
+"""What runs a model. A new engine is one module and one line in TABLE.
+
+Convention for every engine class: `Engine(model, manifest=..., options=...)` takes the path of an ONNX file, and
+`encoding_of(bundle, options)`, a class method, says which file of a bundle that is, `ENCODING.onnx`; it raises EngineError or
+MissingDependency where this machine has nothing to run the bundle with. `manifest` is left out by the workshop only, which also
+runs models that are in no bundle yet.
+"""
 
 TABLE = {"onnxrt": "edgecell.engines.onnxrt:OnnxRuntimeEngine"}

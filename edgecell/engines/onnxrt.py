@@ -1,20 +1,16 @@
-"""ONNX Runtime on the CPU: the engine that every machine has. It runs the bundle's `u8s8` encoding on x86 and ARM alike.
-
-Convention for every engine: `Engine(model, manifest=..., options=...)`, and a class attribute `encoding` that says which file
-of a bundle it runs. `manifest` is left out by the workshop only, which also runs models that are in no bundle yet.
-"""
+"""ONNX Runtime on the CPU: the engine that every machine has. It runs the bundle's `u8s8` encoding on x86 and ARM alike."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from edgecell.bundle import Encoding, Manifest
+from edgecell.bundle import Bundle, Encoding, Manifest
 from edgecell.errors import EngineBuildError, InferenceError, MissingDependency
 from edgecell.protocols import Probe
 
@@ -22,21 +18,24 @@ _FATAL = 4  # OrtLoggingLevel: whatever goes wrong also comes as an exception; s
 
 
 class OnnxRuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """threads: CPU threads of one inference, fixed, so that latency does not depend on what else the process runs.
+    """encoding: which file of a bundle is run, null for the one made for CPUs, `u8s8`.
+
+    threads: CPU threads of one inference, fixed, so that latency does not depend on what else the process runs.
 
     optimise: graph optimisation. Off, a Q/DQ graph is computed as written, in float between quantization steps: exact fake
-    quantization, which is how the workshop evaluates `s8s8` (its optimised AVX2 kernels saturate at 16 bit).
+    quantization, which is how the workshop evaluates `s8s8` (its optimised AVX2 kernels saturate at 16 bit). null: on, but for
+    the encoding `s8s8`.
     """
 
+    encoding: Encoding | None = None
     threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
-    optimise: bool = True
+    optimise: bool | None = None
 
 
 class OnnxRuntimeEngine:
     """Runs one ONNX file. See `edgecell.protocols.Engine`."""
 
     Options = OnnxRuntimeOptions
-    encoding: ClassVar[Encoding] = "u8s8"
 
     def __init__(self, model: Path, *, manifest: Manifest | None = None, options: OnnxRuntimeOptions | None = None) -> None:
         """model: an ONNX file with one float32 input, its batch axis dynamic.
@@ -60,6 +59,11 @@ class OnnxRuntimeEngine:
         except ImportError as error:
             return Probe(usable=False, version="", missing=f"{error}: pip install onnxruntime")
         return Probe(usable=True, version=str(onnxruntime.__version__))
+
+    @classmethod
+    def encoding_of(cls, bundle: Bundle, options: OnnxRuntimeOptions) -> Encoding:  # noqa: ARG003 an engine's convention
+        """The encoding that was asked for, else the one made for CPUs."""
+        return options.encoding or "u8s8"
 
     def __enter__(self) -> Self:
         """Load the model. Raises MissingDependency, or EngineBuildError when the file is no model that this engine can run."""
@@ -122,7 +126,8 @@ def _session_options(ort: Any, options: OnnxRuntimeOptions) -> Any:
     session.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session.log_severity_level = _FATAL
     level = ort.GraphOptimizationLevel
-    session.graph_optimization_level = level.ORT_ENABLE_ALL if options.optimise else level.ORT_DISABLE_ALL
+    optimise = options.encoding != "s8s8" if options.optimise is None else options.optimise
+    session.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
     return session
 
 

@@ -47,8 +47,12 @@ def batch(tiny: Bundle) -> NDArray[np.float32]:
 
 
 def model_of(part: Any, bundle: Bundle) -> Path:
-    encoding: Encoding = part.encoding
-    return bundle.file(f"{encoding}.onnx")
+    return bundle.file(f"{encoding_of(part, bundle)}.onnx")
+
+
+def encoding_of(part: Any, bundle: Bundle) -> Encoding:
+    encoding: Encoding = part.encoding_of(bundle, part.Options())
+    return encoding
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 8])
@@ -61,7 +65,7 @@ def test_outputs_are_those_of_the_manifest(engine: Engine, tiny: Bundle, batch: 
 
 
 def test_golden_cells_are_answered_as_certified(part: Any, engine: Engine, tiny: Bundle) -> None:
-    assert replay(tiny, engine, part.encoding).cells > 0
+    assert replay(tiny, engine, encoding_of(part, tiny)).cells > 0
 
 
 def test_a_cell_is_answered_alike_alone_and_in_a_batch(engine: Engine, batch: NDArray[np.float32]) -> None:

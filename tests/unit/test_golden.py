@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from typing_extensions import Self
 from edgecell.bundle import Bundle, Encoding
 from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions
 from edgecell.errors import BundleCorrupt, BundleError, BundleMismatch
-from edgecell.golden import GOLDEN, read_golden, replay, write_golden
+from edgecell.golden import GOLDEN, certified_as, read_golden, replay, write_golden
 from edgecell.protocols import Probe
 
 Outputs = dict[str, NDArray[np.float32]]
@@ -131,6 +131,12 @@ def test_pickles_are_not_read(tmp_path: Path) -> None:
     np.savez(tmp_path / GOLDEN, crops=np.asarray([{"a": 1}], dtype=object))
     with pytest.raises(BundleCorrupt, match="pickle"):
         read_golden(tmp_path / GOLDEN, "u8s8")
+
+
+def test_half_precision_is_held_to_the_answers_of_the_float_model(tiny: Bundle) -> None:
+    with OnnxRuntimeEngine(tiny.file("float.onnx"), manifest=tiny.manifest) as engine:
+        assert replay(tiny, engine, "fp16") == replay(tiny, engine, "float")
+    assert [certified_as(each) for each in get_args(Encoding)] == ["float", "float", "s8s8", "u8s8"]
 
 
 def test_an_encoding_that_was_not_certified_is_refused(tiny: Bundle) -> None:
