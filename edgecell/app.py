@@ -3,10 +3,11 @@
 `plan` resolves everything without touching hardware; `Plan.recogniser`, `Plan.runtime` and `Runtime.run` open it.
 """
 
+import logging
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import msgspec
 from edgecell import engines, plugins, publishers, segmenters, sources
 from edgecell.bundle import Bundle, CellClass, open_bundle
 from edgecell.classify import Classifier
-from edgecell.errors import SettingsError
+from edgecell.errors import EngineError, MissingDependency, SettingsError
 from edgecell.golden import replay
 from edgecell.ledger import Identity
 from edgecell.messages import Kind
@@ -31,15 +32,23 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "engine": engines.TABLE,
     "publisher": publishers.TABLE,
 }
+SEGMENTER = "segmenter"
+"""Role of the segmenter's bundle, beside the kinds of cell that classifiers have."""
+ACCELERATED, EVERYWHERE = "trt", "onnxrt"
+"""Engines that `auto` chooses from: the one that must be prepared on the device first, and the one that every machine has."""
+
+LOG = logging.getLogger("edgecell.engine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """A part that was found and whose options are valid."""
+    """A part that was found and whose options are valid. why, fix: of an engine that `auto` chose, and how to get another."""
 
     name: str
     part: type[Any]
     options: Any
+    why: str = ""
+    fix: str = ""
 
     def make(self) -> Any:
         return self.part(self.options)
@@ -57,12 +66,16 @@ class Recogniser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Settings with every name resolved and every bundle verified; nothing is open yet."""
+    """Settings with every name resolved and every bundle verified; nothing is open yet.
+
+    engines: for every kind of `bundles`, and for SEGMENTER where there is such a bundle. They are final: where one fails later,
+    that is an error.
+    """
 
     settings: Settings
     source: Chosen
     segmenter: Chosen
-    engine: Chosen
+    engines: Mapping[str, Chosen]
     publisher: Chosen
     bundles: Mapping[Kind, Bundle]
     segmenter_bundle: Bundle | None = None
@@ -101,43 +114,57 @@ class Plan:
     def _models(self) -> Iterator[tuple[dict[Kind, Classifier], Segmenter, tuple[Model, ...]]]:
         """Classifiers by kind of cell and the segmenter, which is not entered yet; their engines are open, their golden cells
         replayed. And what the messages say of the models."""
+        self._tell_engines()
         with ExitStack() as stack:
             classifiers: dict[Kind, Classifier] = {}
             models: list[Model] = []
             for kind, bundle in self.bundles.items():
-                engine = stack.enter_context(self._opened(bundle))
+                engine = stack.enter_context(opened(bundle, self.engines[kind]))
                 classifiers[kind] = Classifier(engine, bundle)
-                models.append(_model(kind, bundle, engine))
+                models.append(_model(kind, bundle, engine, self.engines[kind]))
             if self.segmenter_bundle is None:
                 segmenter = self.segmenter.make()
             else:
-                engine = stack.enter_context(self._opened(self.segmenter_bundle))
+                engine = stack.enter_context(opened(self.segmenter_bundle, self.engines[SEGMENTER]))
                 segmenter = self.segmenter.part(engine, self.segmenter_bundle, self.segmenter.options)
-                models.append(_model("segmenter", self.segmenter_bundle, engine))
+                models.append(_model(SEGMENTER, self.segmenter_bundle, engine, self.engines[SEGMENTER]))
             yield classifiers, segmenter, tuple(models)
 
-    @contextmanager
-    def _opened(self, bundle: Bundle) -> Iterator[Engine]:
-        """An engine with the bundle's model, its golden cells replayed."""
-        part, options = self.engine.part, self.engine.options
-        encoding = part.encoding_of(bundle, options)
-        with part(bundle.file(f"{encoding}.onnx"), manifest=bundle.manifest, options=options) as engine:
-            replay(bundle, engine, encoding)
-            yield engine
+    def _tell_engines(self) -> None:
+        """Log what `auto` chose and why, one line for all bundles that it holds for."""
+        named = {**self.bundles, **({SEGMENTER: self.segmenter_bundle} if self.segmenter_bundle else {})}
+        told: dict[tuple[str, str, str], list[str]] = {}
+        for role, bundle in named.items():
+            engine = self.engines[role]
+            if engine.why:
+                told.setdefault((engine.name, engine.why, engine.fix), []).append(bundle.manifest.name)
+        for (name, why, fix), bundles in told.items():
+            LOG.info("engine %s for %s: %s%s", name, " and ".join(bundles), why, f" ({fix})" if fix else "")
+
+
+@contextmanager
+def opened(bundle: Bundle, chosen: Chosen) -> Iterator[Engine]:
+    """An engine with the bundle's model, its golden cells replayed. Raises BundleMismatch, EngineError, MissingDependency."""
+    part, options = chosen.part, chosen.options
+    encoding = part.encoding_of(bundle, options)
+    with part(bundle.file(f"{encoding}.onnx"), manifest=bundle.manifest, options=options) as engine:
+        replay(bundle, engine, encoding)
+        yield engine
 
 
 def plan(settings: Settings) -> Plan:
     """Resolve parts, options and bundles. Raises SettingsError, BundleError. Opens no hardware and no socket."""
     bundles = open_bundles(settings.models, settings.trust)
     segmenter = choose("segmenter", segmenter_for(settings.segmenter, bundles))
+    finder = _segmenter_bundle(segmenter, settings, bundles)
     return Plan(
         settings=settings,
         source=choose("source", settings.source),
         segmenter=segmenter,
-        engine=choose("engine", settings.engine),
+        engines=engines_for(settings.engine, bundles if finder is None else {**bundles, SEGMENTER: finder}),
         publisher=choose("publisher", settings.publisher),
         bundles=bundles,
-        segmenter_bundle=_segmenter_bundle(segmenter, settings, bundles),
+        segmenter_bundle=finder,
     )
 
 
@@ -147,6 +174,39 @@ def segmenter_for(asked: PartSettings, classifiers: Mapping[Kind, Bundle]) -> Pa
         return asked
     blood = all(bundle.manifest.specimen == "blood" for bundle in classifiers.values())
     return msgspec.structs.replace(asked, part="network" if blood else "stain")
+
+
+def engines_for(asked: PartSettings, bundles: Mapping[str, Bundle]) -> dict[str, Chosen]:
+    """By role, the engine of each bundle: the one that was asked for; where none was, TensorRT if it can be used and the
+    bundle's plan was prepared and verified here, else ONNX Runtime. Raises SettingsError."""
+    if asked.part != AUTO:
+        chosen = choose("engine", asked)
+        return dict.fromkeys(bundles, chosen)
+    if asked.options:
+        named = ", ".join(asked.options).strip() or "one"
+        fix = f'name the engine that they are for, e.g. part = "{EVERYWHERE}"'
+        raise SettingsError(f"{asked.where}: the engine {AUTO!r} takes no options ({named})", fix=fix)
+    return {role: _automatic(bundle) for role, bundle in bundles.items()}
+
+
+def _automatic(bundle: Bundle) -> Chosen:
+    """No more of the hardware is touched than a probe does, and no plan is loaded."""
+    if ACCELERATED not in TABLES["engine"]:
+        return choose("engine", PartSettings(part=EVERYWHERE))
+    fast = choose("engine", PartSettings(part=ACCELERATED))
+    probe = fast.part.probe()
+    if not probe.usable:
+        what, _, how = probe.missing.partition(": ")
+        return _everywhere(f"{ACCELERATED} cannot be used, {what}", how)
+    try:
+        encoding = fast.part.encoding_of(bundle, fast.options)
+    except (EngineError, MissingDependency) as error:
+        return _everywhere(error.what, error.fix)
+    return replace(fast, why=f"its plan, made from {encoding}.onnx, is prepared and verified here")
+
+
+def _everywhere(why: str, fix: str) -> Chosen:
+    return replace(choose("engine", PartSettings(part=EVERYWHERE)), why=why, fix=fix)
 
 
 def _segmenter_bundle(chosen: Chosen, settings: Settings, classifiers: Mapping[Kind, Bundle]) -> Bundle | None:
@@ -188,6 +248,13 @@ def _check_specimens(bundles: Mapping[str, Bundle]) -> None:
         raise SettingsError(f"[models] mixes specimens ({named})", fix="use bundles of one specimen in one run")
 
 
-def _model(kind: Kind, bundle: Bundle, engine: Engine) -> Model:
-    manifest = bundle.manifest
-    return Model(role=kind, name=manifest.name, version=manifest.version, sha256=bundle.sha256, engine=engine.description)
+def _model(role: str, bundle: Bundle, engine: Engine, chosen: Chosen) -> Model:
+    """What the messages say of a bundle and of its engine, once that is open: only then it knows what it runs on."""
+    manifest, why = bundle.manifest, f" (auto: {chosen.why})" if chosen.why else ""
+    return Model(
+        role=role,
+        name=manifest.name,
+        version=manifest.version,
+        sha256=bundle.sha256,
+        engine=f"{engine.description}{why}",
+    )

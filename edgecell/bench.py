@@ -82,7 +82,7 @@ def measure(plan: Plan, *, frames: int, warmup: int, preload: bool, on_lap: Call
         plan,
         settings=msgspec.structs.replace(plan.settings, run=run),
         source=_around(plan.source, TimedSource, watch, preload=frames if preload else 0),
-        engine=_around(plan.engine, TimedEngine, watch),
+        engines={role: _around(engine, TimedEngine, watch) for role, engine in plan.engines.items()},
         publisher=_around(app.choose("publisher", LOOPBACK), TimedPublisher, watch),
     )
     with timed.runtime(watch) as runtime:

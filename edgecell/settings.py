@@ -46,7 +46,8 @@ FIRST = ""
 """Key for the value of a spec such as `images:PATH`: it goes to the first option of the part, whatever its name."""
 
 AUTO = "auto"
-"""The segmenter for the specimen: `network` for blood, whose model has learnt blood smears only, else `stain`."""
+"""As segmenter, the one for the specimen: `network` for blood, whose model has learnt blood smears only, else `stain`. As
+engine, TensorRT where it can be used and the bundle's plan was prepared and verified on the device, else ONNX Runtime."""
 
 ROLES = ("source", "segmenter", "engine", "publisher")
 
@@ -91,7 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sample_id: Id = "unnamed"
     source: PartSettings = PartSettings(part="phantom", where="[source]")
     segmenter: PartSettings = PartSettings(part=AUTO, where="[segmenter]")
-    engine: PartSettings = PartSettings(part="onnxrt", where="[engine]")
+    engine: PartSettings = PartSettings(part=AUTO, where="[engine]")
     publisher: PartSettings = PartSettings(part="zmq", where="[publisher]")
     models: dict[str, str] = msgspec.field(default_factory=lambda: {"nucleated": "pbc8"})
     trust: Trust = Trust()
@@ -130,6 +131,11 @@ def source_from_spec(spec: str) -> PartSettings:
 def segmenter_from_spec(spec: str) -> PartSettings:
     """A segmenter from the command line: `stain`, `network`, `network:BUNDLE`. Raises SettingsError."""
     return part_from_spec("segmenter", spec, "stain, network or network:bundles/mine")
+
+
+def engine_from_spec(spec: str) -> PartSettings:
+    """An engine from the command line: `auto`, `trt`, `onnxrt:threads=2`. Raises SettingsError."""
+    return part_from_spec("engine", spec, "auto, trt or onnxrt:threads=2")
 
 
 def part_from_spec(role: str, spec: str, examples: str) -> PartSettings:

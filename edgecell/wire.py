@@ -83,7 +83,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     name: Annotated[str, _says("Name of its bundle.")]
     version: Annotated[str, _says("Version of its bundle.")]
     sha256: Annotated[str, _says("Of its bundle's manifest, which lists the sha256 of every file.")]
-    engine: Annotated[str, _says("What runs it.")]
+    engine: Annotated[str, _says("What runs it, and why where edgecell chose it.")]
+
+    def __str__(self) -> str:
+        return f"{self.role}: {self.name} {self.version} on {self.engine}"
 
 
 class CountsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="counts/1"):

@@ -43,7 +43,7 @@ class BundleId(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a result depends on beside the images. settings_sha256: of the segmenter's and the engine's options."""
+    """All that a result depends on beside the images. settings_sha256: of the segmenter's and the engines' options."""
 
     environment: Environment
     settings_sha256: str
@@ -64,7 +64,8 @@ def environment() -> Environment:
 
 def binding(plan: Plan) -> Binding:
     """That of results made with a plan in this process."""
-    parts = {"segmenter": _options(plan.segmenter), "engine": _options(plan.engine)}
+    engines = {role: _options(engine) for role, engine in plan.engines.items()}
+    parts = {"segmenter": _options(plan.segmenter), "engines": engines}
     finder = {} if plan.segmenter_bundle is None else {"segmenter": plan.segmenter_bundle}
     return Binding(
         environment=environment(),

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from edgecell import app, bench, clock, settings
 from edgecell.bench import Outcome, Spread
+from edgecell.cli import options
 from edgecell.cli.doctor import examine
 from edgecell.messages import NOTICE
 from edgecell.settings import Settings
@@ -28,15 +29,24 @@ REDRAW_S = 1.0
 @click.option("--warmup", default=10, show_default=True, type=click.IntRange(min=0), help="Frames before, left out.")
 @click.option("--preload", is_flag=True, help="Read the frames once in advance: drawing or decoding them is not measured.")
 @click.option("--settings", "settings_file", metavar="TOML", type=click.Path(path_type=Path), help="Settings of a run.")
+@options.ENGINE
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def command(source: str | None, frames: int, warmup: int, preload: bool, settings_file: Path | None, as_json: bool) -> None:
+def command(
+    source: str | None,
+    frames: int,
+    warmup: int,
+    preload: bool,
+    settings_file: Path | None,
+    engine: str | None,
+    as_json: bool,
+) -> None:
     """Measure the frame path of `edgecell run` on this machine: every stage, end to end, frames and cells a second, memory.
 
     Counts go to a bus of its own on a free port. A source that ends starts over. `read` is what the source takes: for the
     phantom the drawing, for images the decoding. Leave both out with --preload, as a camera would hand frames over ready.
     Reading, detecting and classifying overlap, so frames/s is more than one over the sum of the stages; `wait` is the time
     of a frame between them, and long when the source is always ready.
-    Thread counts are settings ([engine] threads); OPENCV_FOR_THREADS_NUM in the environment limits OpenCV's.
+    Thread counts are settings (--engine onnxrt:threads=2); OPENCV_FOR_THREADS_NUM in the environment limits OpenCV's.
 
     \b
     Examples:
@@ -47,6 +57,8 @@ def command(source: str | None, frames: int, warmup: int, preload: bool, setting
     chosen = settings.load(settings_file) if settings_file else Settings()
     if source is not None:
         chosen = msgspec.structs.replace(chosen, source=settings.source_from_spec(source))
+    if engine is not None:
+        chosen = msgspec.structs.replace(chosen, engine=settings.engine_from_spec(engine))
     plan = app.plan(chosen)
     # No refresh on a thread of its own: it would take time from what is measured.
     bar = ProgressBar(console=Console(stderr=True), disable=not sys.stderr.isatty(), auto_refresh=False, transient=True)

@@ -11,7 +11,7 @@ import msgspec
 from edgecell import app, engines, plugins, publishers, segmenters, settings, sources
 from edgecell.bundle import open_bundle
 from edgecell.errors import EdgecellError, SettingsError
-from edgecell.settings import PartSettings, Settings, decode_options
+from edgecell.settings import AUTO, PartSettings, Settings, decode_options
 from edgecell.signature import Trust
 
 TABLES = {"source": sources.TABLE, "segmenter": segmenters.TABLE, "engine": engines.TABLE, "publisher": publishers.TABLE}
@@ -61,8 +61,8 @@ def command(path: Path, as_json: bool) -> None:
 def _looks(chosen: Settings) -> Iterator[tuple[str, Callable[[], Finding]]]:
     for role in settings.ROLES:
         part: PartSettings = getattr(chosen, role)
-        look = partial(_look_at_segmenter, chosen) if role == "segmenter" else partial(_look_at_part, role, part, chosen.trust)
-        yield role, look
+        own = {"segmenter": _look_at_segmenter, "engine": _look_at_engine}.get(role)
+        yield role, partial(own, chosen) if own else partial(_look_at_part, role, part, chosen.trust)
     for kind, name in chosen.models.items():
         yield f"models.{kind}", partial(_look_at_bundle, kind, name, chosen.trust)
 
@@ -74,6 +74,19 @@ def _look_at_segmenter(chosen: Settings) -> Finding:
     except EdgecellError:
         bundles = {}
     return _look_at_part("segmenter", app.segmenter_for(chosen.segmenter, bundles), chosen.trust)
+
+
+def _look_at_engine(chosen: Settings) -> Finding:
+    """The one that was asked for, or those that this machine would choose."""
+    if chosen.engine.part != AUTO:
+        return _look_at_part("engine", chosen.engine, chosen.trust)
+    try:
+        bundles = app.open_bundles(chosen.models, chosen.trust)
+    except EdgecellError:
+        bundles = {}
+    engines = app.engines_for(chosen.engine, bundles)
+    here = "; ".join(f"here {each.name} for {kind}, {each.why}" for kind, each in engines.items())
+    return Finding(subject="engine", ok=True, detail=f"{AUTO} ({here})" if here else AUTO)
 
 
 def _look_at_part(role: str, chosen: PartSettings, trust: Trust) -> Finding:

@@ -19,6 +19,7 @@ from rich.table import Table
 from edgecell import app, clock
 from edgecell.bundle import Manifest
 from edgecell.classify import Classifier
+from edgecell.cli import options
 from edgecell.cli.count import PIXEL_UM
 from edgecell.domain import domain_of, held_back, telling
 from edgecell.errors import FrameCorrupt, SourceUnavailable
@@ -27,7 +28,7 @@ from edgecell.messages import NOTICE, Classification, Domain, Frame
 from edgecell.optics import Scale
 from edgecell.preprocess import Crop, Preprocess, cut
 from edgecell.protocols import Segmenter
-from edgecell.settings import Settings
+from edgecell.settings import Settings, engine_from_spec
 from edgecell.stain import evened
 
 LOG = logging.getLogger("edgecell.classify")
@@ -53,8 +54,9 @@ class Window(NamedTuple):
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--bundle", default="pbc8", show_default=True, help="A shipped bundle's name, or the folder of one.")
 @click.option("--pixel-um", metavar="X", type=PIXEL_UM, help="Micrometres per pixel. Default: measured, see above.")
+@options.ENGINE
 @click.option("--json", "as_json", is_flag=True, help="One JSON line an image.")
-def command(paths: tuple[Path, ...], bundle: str, pixel_um: float | None, as_json: bool) -> None:
+def command(paths: tuple[Path, ...], bundle: str, pixel_um: float | None, engine: str | None, as_json: bool) -> None:
     """Classify single cells: images, or folders of them, each with one cell in the middle.
 
     `label` is the most probable class, also where it is not decided; a label that is not decided would be counted as unsure.
@@ -74,7 +76,8 @@ def command(paths: tuple[Path, ...], bundle: str, pixel_um: float | None, as_jso
       edgecell classify mycells/ --pixel-um 0.07
     """
     files = list(dict.fromkeys(file for path in paths for file in listed(path)))
-    plan = app.plan(Settings(models={"nucleated": bundle}))
+    chosen = Settings(models={"nucleated": bundle})
+    plan = app.plan(chosen if engine is None else msgspec.structs.replace(chosen, engine=engine_from_spec(engine)))
     manifest = plan.bundles["nucleated"].manifest
     quiet = not sys.stderr.isatty()
     with plan.recogniser() as recogniser, Progress(console=Console(stderr=True), disable=quiet) as bar:

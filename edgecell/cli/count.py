@@ -21,12 +21,13 @@ from rich.text import Text
 
 from edgecell import app, clock, pipeline, tally
 from edgecell.app import Recogniser
+from edgecell.cli import options
 from edgecell.errors import FrameCorrupt, SettingsError, SourceUnavailable
 from edgecell.gate import GateState, Limits
 from edgecell.imagefile import listed, load_image
 from edgecell.messages import NOTICE, NUCLEATED, Cell, Classification, Frame, FrameReport, Tally
 from edgecell.report import overlay
-from edgecell.settings import Settings, segmenter_from_spec
+from edgecell.settings import Settings, engine_from_spec, segmenter_from_spec
 
 LOG = logging.getLogger("edgecell.count")
 OVERLAY_SUFFIX = ".overlay.png"
@@ -59,6 +60,7 @@ PIXEL_UM = _Scale(0.01, 2)
 @click.option(
     "--bundle", metavar="BUNDLE", help="Classifier of nucleated cells: a shipped bundle's name, or a folder. Default: pbc8."
 )
+@options.ENGINE
 def command(
     paths: tuple[Path, ...],
     as_json: bool,
@@ -66,6 +68,7 @@ def command(
     pixel_um: float | None,
     segmenter: str | None,
     bundle: str | None,
+    engine: str | None,
 ) -> None:
     """Count the cells of whole fields: images, or folders of them, each image one field of view.
 
@@ -81,7 +84,7 @@ def command(
       edgecell count lavage/ --segmenter network:bundles/balf --pixel-um 0.2
     """
     files = list(dict.fromkeys(file for path in paths for file in _fields(path)))
-    plan = app.plan(_settings(segmenter, pixel_um, bundle))
+    plan = app.plan(_settings(segmenter, pixel_um, bundle, engine))
     pictures = {} if overlay_dir is None else _pictures(files, overlay_dir)
     total, state = Tally(), _State()
     table = _table()
@@ -113,11 +116,12 @@ def command(
             Console(width=None if sys.stdout.isatty() else 140).print(_summary(table, total, recogniser))
 
 
-def _settings(segmenter: str | None, pixel_um: float | None, bundle: str | None) -> Settings:
+def _settings(segmenter: str | None, pixel_um: float | None, bundle: str | None, engine: str | None) -> Settings:
     """The default classifier is for nucleated cells; a segmenter that knows none of those names all its cells itself."""
     part = Settings().segmenter if segmenter is None else segmenter_from_spec(segmenter)
-    options = part.options if pixel_um is None else {**part.options, "pixel_um": pixel_um}
-    chosen = Settings(segmenter=msgspec.structs.replace(part, options=options))
+    given = part.options if pixel_um is None else {**part.options, "pixel_um": pixel_um}
+    runs = Settings().engine if engine is None else engine_from_spec(engine)
+    chosen = Settings(segmenter=msgspec.structs.replace(part, options=given), engine=runs)
     if bundle is not None:
         return msgspec.structs.replace(chosen, models={NUCLEATED: bundle})
     alone = msgspec.structs.replace(chosen, models={})
@@ -264,6 +268,7 @@ def _summary(table: Table, total: Tally, recogniser: Recogniser) -> Group:
     lines = [
         f"{frames.captured} images: {frames.processed} counted, {frames.gated} gated, {frames.failed} failed",
         f"apart from the differential: {apart or 'none'} | unsure {total.unsure} | edge {sum(total.excluded.values())}",
+        *map(str, recogniser.models),
     ]
     return Group(table, rows, Text("\n".join(lines)), Text(NOTICE, style="italic"))
 

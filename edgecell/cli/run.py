@@ -15,6 +15,7 @@ from rich.text import Text
 from typing_extensions import Self
 
 from edgecell import app, clock, settings
+from edgecell.cli import options
 from edgecell.cli.watch import line, picture
 from edgecell.messages import NOTICE, NUCLEATED, FrameReport
 from edgecell.protocols import Progress
@@ -35,6 +36,7 @@ PLAIN_S = 5.0
 @click.option("--max-frames", type=click.IntRange(min=1), help="Stop after so many frames.")
 @click.option("--sample-id", help="Name of the sample; it goes into every message.")
 @click.option("--bundle", help="Classifier of nucleated cells: a shipped bundle's name, or the folder of one.")
+@options.ENGINE
 @click.option("--json", "as_json", is_flag=True, help="Counts messages as JSON lines on stdout, as they are on the bus.")
 def command(
     settings_file: Path | None,
@@ -43,6 +45,7 @@ def command(
     max_frames: int | None,
     sample_id: str | None,
     bundle: str | None,
+    engine: str | None,
     as_json: bool,
 ) -> None:
     """Grab frames, find and classify their cells, count, and publish the counts.
@@ -60,7 +63,7 @@ def command(
     chosen = settings.load(settings_file) if settings_file else Settings()
     if settings_file is None and source is None and max_frames is None:
         max_frames = DEMO_FRAMES
-    plan = app.plan(_overridden(chosen, source, endpoint, max_frames, sample_id, bundle))
+    plan = app.plan(_overridden(chosen, source, endpoint, max_frames, sample_id, bundle, engine))
     display = _display(as_json)
     test = SelfTest(plan.source.options, plan.classes, display) if plan.source.name == "phantom" else None
     with display, plan.runtime(test or display) as runtime:
@@ -75,6 +78,7 @@ def _overridden(
     max_frames: int | None,
     sample_id: str | None,
     bundle: str | None,
+    engine: str | None,
 ) -> Settings:
     """The settings with what the command line says instead."""
     run = chosen.run if max_frames is None else msgspec.structs.replace(chosen.run, max_frames=max_frames)
@@ -88,6 +92,8 @@ def _overridden(
         values["sample_id"] = sample_id
     if bundle is not None:
         values["models"] = {**chosen.models, NUCLEATED: bundle}
+    if engine is not None:
+        values["engine"] = settings.engine_from_spec(engine)
     return settings.checked(msgspec.structs.replace(chosen, **values))
 
 
@@ -183,6 +189,7 @@ def _state_of(progress: Progress) -> Group:
 
 def _print_end(console: Console, last: Progress, outcome: Outcome | None) -> None:
     console.print(_state_of(last))
+    console.print(Text("\n".join(map(str, last.counts.models))))
     if outcome:
         console.print(_beside_truth(outcome))
 

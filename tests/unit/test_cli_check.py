@@ -46,7 +46,7 @@ GOOD = 'models = {nucleated = "./tiny"}\n[publisher]\nendpoint = "ipc:///tmp/nev
 
 
 def test_good_settings_pass_and_what_lacks_here_is_a_warning(tmp_path: Path, bundle: Path) -> None:
-    result = checked(tmp_path, GOOD)
+    result = checked(tmp_path, GOOD + '[engine]\npart = "onnxrt"')
     assert result.exit_code == 0, result.output
     assert "ok  models.nucleated: tiny" in result.stdout
     assert "bench.toml is good" in result.stdout
@@ -55,7 +55,8 @@ def test_good_settings_pass_and_what_lacks_here_is_a_warning(tmp_path: Path, bun
 
 
 def test_json_has_one_finding_a_line(tmp_path: Path, bundle: Path) -> None:
-    findings = [json.loads(line) for line in checked(tmp_path, GOOD, "--json").stdout.splitlines()]
+    text = GOOD + '[engine]\npart = "onnxrt"'
+    findings = [json.loads(line) for line in checked(tmp_path, text, "--json").stdout.splitlines()]
     assert [each["subject"] for each in findings] == ["source", "segmenter", "engine", "publisher", "models.nucleated"]
     assert all(each["ok"] for each in findings)
     assert findings[2]["warning"]
@@ -68,7 +69,7 @@ def test_json_has_one_finding_a_line(tmp_path: Path, bundle: Path) -> None:
         (GOOD + "[run\n", SettingsError, "not valid TOML"),
         (GOOD + '[source]\npart = "image"', SettingsError, "unknown source 'image'"),
         (GOOD + "[source]\nsede = 3", SettingsError, "did you mean seed?"),
-        (GOOD + "[engine]\nthreads = 'two'", SettingsError, "threads: expected `int`"),
+        (GOOD + "[engine]\npart = 'onnxrt'\nthreads = 'two'", SettingsError, "threads: expected `int`"),
         (GOOD.replace("ipc:///tmp/never-opened", "tcp://0.0.0.0:1"), SettingsError, "not encrypted yet"),
         (GOOD.replace("ipc:///tmp/never-opened", "5556"), SettingsError, "tcp://HOST:PORT"),
         (GOOD.replace("./tiny", "no-such"), BundleError, "no-such"),

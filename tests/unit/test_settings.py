@@ -35,7 +35,7 @@ def complaint(folder: Path, text: str) -> str:
 def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
     settings = load(write(tmp_path, ""))
     assert settings == Settings()
-    assert (settings.source.part, settings.segmenter.part, settings.engine.part) == ("phantom", "auto", "onnxrt")
+    assert (settings.source.part, settings.segmenter.part, settings.engine.part) == ("phantom", "auto", "auto")
     assert settings.models == {"nucleated": "pbc8"}
 
 
@@ -48,7 +48,7 @@ def test_a_parts_options_stand_inline_or_in_a_table_of_their_own(tmp_path: Path)
 
 def test_the_part_may_be_left_out(tmp_path: Path) -> None:
     settings = load(write(tmp_path, "[engine]\nthreads = 2"))
-    assert (settings.engine.part, settings.engine.options) == ("onnxrt", {"threads": 2})
+    assert (settings.engine.part, settings.engine.options) == ("auto", {"threads": 2})
 
 
 def test_bundle_folders_are_relative_to_the_file_and_names_stay_names(tmp_path: Path) -> None:
