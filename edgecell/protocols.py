@@ -71,6 +71,23 @@ class Engine(Part, Protocol):
     def infer(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]: ...
 
 
+class Pending(Protocol):
+    """A batch on its way through an engine."""
+
+    def result(self) -> Mapping[str, NDArray[np.float32]]:
+        """Wait for its outputs: those of Engine.infer, and the same ones every time. Raises InferenceError."""
+
+
+class OverlappingEngine(Engine, Protocol):
+    """An engine that takes the next batch while it computes one.
+
+    submit copies what it needs of the batch and returns at once, while fewer than two are on their way; else it waits for the
+    older one, whose result is kept for who asks for it. infer is submit and result. Raises InferenceError.
+    """
+
+    def submit(self, batch: NDArray[np.float32]) -> Pending: ...
+
+
 class Publisher(Part, Protocol):
     """Messages out. publish never blocks. serve answers what listeners ask for at most timeout_s."""
 
