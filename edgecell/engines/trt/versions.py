@@ -1,0 +1,103 @@
+"""What TensorRT's versions do differently while a plan is built: one function for each way, marked with the versions it serves.
+
+`Library.pick` chooses among those of one group; see `edgecell.engines.trt.library` for what the marks promise.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from edgecell.engines.trt.library import serves
+from edgecell.engines.trt.request import Precision
+
+Report = Callable[[str, int, int], None]
+"""phase, step, steps: see `edgecell.engines.trt.request.Progress`."""
+
+
+@serves(since=(8, 6), until=(10, 0))
+def explicit_batch(trt: Any, builder: Any) -> Any:
+    return builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
+
+
+@serves(since=(10, 0), until=(10, 12))
+def weakly_typed(_trt: Any, builder: Any) -> Any:
+    """The batch is always explicit from 10 on."""
+    return builder.create_network(0)
+
+
+@serves(since=(10, 12), until=(11, 0))
+def strongly_typed(trt: Any, builder: Any) -> Any:
+    return builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+
+
+@serves(since=(11, 0))
+def always_strongly_typed(_trt: Any, builder: Any) -> Any:
+    """There is no other kind from 11 on."""
+    return builder.create_network(0)
+
+
+@serves(since=(8, 6), until=(10, 12))
+def allowed(trt: Any, config: Any, precision: Precision) -> None:
+    """Under weak typing flags allow what is below float32. INT8 layers keep FP16 ones between them."""
+    if precision == "int8":
+        config.set_flag(trt.BuilderFlag.INT8)
+    if precision in {"int8", "fp16"}:
+        config.set_flag(trt.BuilderFlag.FP16)
+
+
+@serves(since=(10, 12))
+def as_the_model_says(_trt: Any, _config: Any, _precision: Precision) -> None:
+    """Under strong typing the model's own types decide; there is nothing to allow."""
+
+
+@serves(since=(8, 6), until=(10, 0))
+def without_other_libraries(trt: Any, config: Any) -> None:
+    """Plans without cuBLAS and cuDNN, whose handles cost a device of 8 GB some hundred MB: as 10 and later have it."""
+    others = (trt.TacticSource.CUBLAS, trt.TacticSource.CUBLAS_LT, trt.TacticSource.CUDNN)
+    config.set_tactic_sources(config.get_tactic_sources() & ~sum(1 << int(each) for each in others))
+
+
+@serves(since=(10, 0))
+def as_it_is(_trt: Any, _config: Any) -> None:
+    """They are not used unless asked for."""
+
+
+@serves(since=(8, 6), until=(10, 0))
+def unwatched(_trt: Any, _config: Any, _report: Report) -> None:
+    """No word of progress until the build is done."""
+
+
+@serves(since=(10, 0))
+def watched(trt: Any, config: Any, report: Report) -> Any:
+    """Let the library tell how far it is, from whichever of its threads. The monitor must outlive the build."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # the vendor's class, found at run time
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._steps: dict[str, int] = {}
+
+        def phase_start(self, phase_name: str, _parent_phase: str | None, num_steps: int) -> None:
+            self._steps[phase_name] = num_steps
+            report(phase_name, 0, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            report(phase_name, step + 1, self._steps.get(phase_name, 0))
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            self._steps.pop(phase_name, None)
+
+    monitor = Monitor()
+    config.progress_monitor = monitor
+    return monitor
+
+
+@serves(since=(8, 6), until=(10, 3))
+def numbered(error: Any) -> str:
+    return f"node {error.node()}" if error.node() >= 0 else "the file"
+
+
+@serves(since=(10, 3))
+def named(error: Any) -> str:
+    if error.node() < 0:
+        return "the file"
+    return f"node {error.node()} {error.node_name()!r} ({error.node_operator()})"

@@ -1,0 +1,67 @@
+"""What the tests of vendors' libraries share: a machine with NVIDIA's driver and TensorRT, made of stand-ins."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edgecell.engines.trt import driver
+
+STAND_INS = Path(__file__).parent / "stand_ins"
+PACKAGES = ("tensorrt", "tensorrt_bindings", "cuda", "pycuda", "stand_ins")
+
+
+@dataclass(frozen=True, slots=True)
+class StandInMachine:
+    """A machine on which the stand-ins are found instead of NVIDIA's libraries, in this process and in those it starts."""
+
+    patch: pytest.MonkeyPatch
+
+    def tensorrt(self, version: str, *, fault: str = "", seconds: float = 0.0) -> None:
+        """TensorRT is of this version, and what goes wrong with it: see tests/stand_ins/tensorrt."""
+        self.patch.setenv("TENSORRT_STAND_IN_VERSION", version)
+        self.patch.setenv("TENSORRT_STAND_IN_FAULT", fault)
+        self.patch.setenv("TENSORRT_STAND_IN_SECONDS", str(seconds))
+        forget()
+
+    def driver(self, **told: int) -> None:
+        """What the driver answers: init, version, devices, sm, mib. See tests/stand_ins/libcuda.c."""
+        for name, value in told.items():
+            self.patch.setenv(f"LIBCUDA_STAND_IN_{name.upper()}", str(value))
+
+
+def forget() -> None:
+    """Vendors' packages are imported anew, as another version for example."""
+    for name in [each for each in sys.modules if each.partition(".")[0] in PACKAGES]:
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def libcuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stand-in for libcuda.so.1, compiled."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler for the stand-in of libcuda")
+    library = tmp_path_factory.mktemp("libcuda") / "libcuda.so.1"
+    command = [compiler, "-shared", "-fPIC", "-Wall", "-Werror", "-o", str(library), str(STAND_INS / "libcuda.c")]
+    subprocess.run(command, check=True)
+    return library
+
+
+@pytest.fixture
+def stand_in_machine(monkeypatch: pytest.MonkeyPatch, libcuda: Path) -> Iterator[StandInMachine]:
+    """One device behind CUDA 12.6, and TensorRT 10.3.0."""
+    monkeypatch.setattr(driver, "LIBRARY", str(libcuda))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(libcuda.parent))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.syspath_prepend(STAND_INS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(STAND_INS), str(STAND_INS.parent)]))
+    machine = StandInMachine(monkeypatch)
+    machine.tensorrt("10.3.0")
+    yield machine
+    forget()
