@@ -15,6 +15,9 @@ BASE_READY := $(BASE)/edgecell-$(call key,requirements/base.txt requirements/bui
 TEST := .venv-test
 TEST_LIBRARIES := $(TEST)/libraries-$(call key,requirements/test.txt)
 TEST_READY := $(TEST)/edgecell-$(call key,requirements/test.txt pyproject.toml)
+# What the types of TensorRT and CUDA are read from
+STUBS := .stubs
+STUBS_READY = $(STUBS)/made-$(call key,requirements/stubs.txt requirements/test.txt tests/vendor_stubs.py)
 # What trains. No hash pins torch: each platform and each GPU has a build of its own, so say which, e.g. TORCH=torch==2.13.0+cpu
 TORCH ?= torch>=2.6,<3
 WORKSHOP := .venv-workshop
@@ -51,7 +54,7 @@ lint: $(TEST_READY)  ## ruff and import-linter
 	$(TEST)/bin/lint-imports --no-cache
 
 # numpy's stubs of 3.11 to 3.13 tell less when read for 3.10, so there a function may return Any; 3.10's own numpy is another one.
-types: $(TEST_READY)  ## mypy --strict, once for each Python
+types: $(TEST_READY) $(STUBS_READY)  ## mypy --strict, once for each Python
 	@case "$$($(TEST)/bin/python -V)" in *" 3.10."*) echo "types are checked on Python 3.11 and later"; exit;; esac; \
 	for version in $(PYTHONS); do \
 	  echo "mypy --strict, Python $$version"; \
@@ -67,9 +70,10 @@ lock:  ## pin requirements/ again from pyproject.toml, for every Python and mach
 	$(LOCK) --upgrade pyproject.toml --group test -o requirements/test.txt
 	$(LOCK) pyproject.toml --constraints requirements/test.txt -o requirements/base.txt
 	$(LOCK) --group build --constraints requirements/test.txt -o requirements/build.txt
+	$(LOCK) --group stubs --no-deps -o requirements/stubs.txt
 
 clean:  ## remove the environments and what tools left behind
-	rm -rf $(BASE) $(TEST) $(WORKSHOP) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(BASE) $(TEST) $(WORKSHOP) $(STUBS) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(BASE_LIBRARIES):
 	@echo "making $(BASE)  (libraries, once: about 350 MB)"
@@ -89,6 +93,12 @@ $(BASE_READY): $(BASE_LIBRARIES)
 
 $(TEST_READY): $(TEST_LIBRARIES)
 	@$(TEST)/$(PROJECT)
+	@touch $@
+
+$(STUBS_READY): $(TEST_LIBRARIES)
+	@rm -rf $(STUBS)
+	@$(TEST)/$(LIBRARIES) --target $(STUBS) -r requirements/stubs.txt
+	@$(TEST)/bin/python tests/vendor_stubs.py $(STUBS)
 	@touch $@
 
 $(WORKSHOP_LIBRARIES):

@@ -182,6 +182,12 @@ def test_pins_satisfy_pyproject_everywhere(group: str, python: str, machine: str
     assert versions.items() <= pinned("test", environment).items(), "the tests run other versions (repair: make lock)"
 
 
+def test_stubs_are_pinned_within_pyproject() -> None:
+    versions = pinned("stubs", environment_of(pythons()[-1], MACHINES[0]))
+    assert list(versions) == ["tensorrt-stubs"]
+    assert all(versions[each.name] in each.specifier for each in wanted("stubs")), "repair: make lock"
+
+
 def test_every_supported_python_is_checked() -> None:
     supported = SpecifierSet(pyproject()["project"]["requires-python"])
     assert [f"3.{minor}" for minor in range(30) if f"3.{minor}" in supported] == pythons()
