@@ -4,7 +4,7 @@ All parts are context managers. Construction touches no hardware; `__enter__` do
 thread, chosen by the runtime.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -88,8 +88,27 @@ class OverlappingEngine(Engine, Protocol):
     def submit(self, batch: NDArray[np.float32]) -> Pending: ...
 
 
+class Replayable(Protocol):
+    """A record of what was published, for listeners that missed it. Used on the publisher's thread, while frames are waiting:
+    it must be quick. Raises JournalError."""
+
+    def messages(self, run_id: str, topic: str, after_sequence: int, limit: int) -> Sequence[Message]:
+        """At most `limit` messages of a run with a larger sequence number, in order; none for a run it does not know."""
+
+    def next_run(self, run_id: str) -> str | None:
+        """The run that was recorded after this one; None if it is the last or not known."""
+
+
 class Publisher(Part, Protocol):
-    """Messages out. publish never blocks. serve answers what listeners ask for at most timeout_s."""
+    """Messages out. publish never blocks. serve answers what listeners ask for at most timeout_s.
+
+    replay_from, before it is entered: listeners may ask for what is in this record. outgoing: what of a message may be on the
+    bus, and what only the publisher knows.
+    """
+
+    def replay_from(self, record: Replayable) -> None: ...
+
+    def outgoing(self, message: Message) -> Message: ...
 
     def publish(self, topic: str, payload: bytes) -> None: ...
 

@@ -319,7 +319,7 @@ class Runtime:
     def _send(self, *messages: Message) -> None:
         """All of them are on the bus before anyone looks on: a display that fails must not keep the last state from it."""
         for message in messages:
-            self._publisher.publish(*to_wire(message))
+            self._publisher.publish(*to_wire(self._publisher.outgoing(message)))
         for message in messages:
             self._observer.sent(message)
 

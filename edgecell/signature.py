@@ -7,23 +7,21 @@ Keys are PEM files: NAME.signing.key, private, for its owner alone (mode 0600), 
 """
 
 import hashlib
-import os
-import re
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
+from edgecell import keyfile
 from edgecell.certificate import CERTIFICATE, canonical
 from edgecell.errors import BundleCorrupt, BundleError, MissingDependency, SettingsError
+from edgecell.keyfile import check_name, write_pair
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 SIGNATURE = "certificate.sig"
 PRIVATE, PUBLIC = ".signing.key", ".signing.pub"
-_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 
 
 class Trust(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,28 +53,21 @@ def new_keys(name: str, folder: Path) -> tuple[Path, Path]:
     Raises SettingsError for a name that is no plain file name, and rather than write over a key; MissingDependency.
     """
     ed25519, serialization = _library()
-    if not re.fullmatch(_NAME, name):
-        raise SettingsError(f"{name!r} is no name for a key", fix="use letters, digits and _.- in it")
+    check_name(name)
     private, public = folder / f"{name}{PRIVATE}", folder / f"{name}{PUBLIC}"
-    for path in (private, public):
-        if path.exists():
-            raise SettingsError(f"{path} is there already", fix="give another NAME or --out; remove a key by hand if you must")
     key, pem = ed25519.Ed25519PrivateKey.generate(), serialization.Encoding.PEM
     plain = serialization.NoEncryption()
-    _write_new(private, key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain), mode=0o600)
-    _write_new(public, key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo), mode=0o644)
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    write_pair(private, secret, public, key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
     return private, public
 
 
 def read_public(path: Path) -> "Ed25519PublicKey":
     """A public key. Raises SettingsError, MissingDependency."""
     ed25519, serialization = _library()
+    content = keyfile.read_public(path, fix="correct the path in [trust] keys")
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
-    except OSError as error:
-        raise SettingsError(
-            f"cannot read public key {path}: {error.strerror}", fix="correct the path in [trust] keys"
-        ) from None
+        key = serialization.load_pem_public_key(content)
     except ValueError:
         key = None
     if not isinstance(key, ed25519.Ed25519PublicKey):
@@ -88,14 +79,7 @@ def read_public(path: Path) -> "Ed25519PublicKey":
 def read_private(path: Path) -> "Ed25519PrivateKey":
     """A private key that nobody but its owner may read. Raises SettingsError, MissingDependency."""
     ed25519, serialization = _library()
-    try:
-        with path.open("rb") as stream:
-            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
-            content = stream.read()
-    except OSError as error:
-        raise SettingsError(f"cannot read private key {path}: {error.strerror}", fix="make one: edgecell keys new") from None
-    if mode & 0o077:
-        raise SettingsError(f"private key {path} is open to others (mode {mode:04o})", fix=f"chmod 600 {path}")
+    content = keyfile.read_private(path, fix="make one: edgecell keys new")
     try:
         key = serialization.load_pem_private_key(content, password=None)
     except (ValueError, TypeError):  # TypeError: it asks for a password
@@ -167,16 +151,6 @@ def _read(path: Path) -> Signature | None:
         raise BundleError(f"cannot read {path}: {error.strerror}", fix="check its permissions") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleCorrupt(f"{path}: {error}", fix="copy the bundle again, or remove that file and sign it again") from None
-
-
-def _write_new(path: Path, content: bytes, *, mode: int) -> None:
-    """Never over a file, and at no moment readable for more than `mode` says. Raises SettingsError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
-            stream.write(content)
-    except OSError as error:
-        raise SettingsError(f"cannot write {path}: {error.strerror}", fix="give another --out") from None
 
 
 def _library() -> tuple[Any, Any]:

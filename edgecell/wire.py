@@ -2,7 +2,7 @@
 
 The topic is the message's `schema`: `counts/1` or `heartbeat/1`. A new field may appear at any time, so readers ignore what
 they do not know; a change of meaning gets a new number. `edgecell/schemas/` holds the JSON Schemas that are generated from the
-types below, enough for a program in any language. What it needs besides:
+types below, enough for a program in any language; `deploy/wire.md` is written for one. What it needs besides:
 
 - Order by `sequence`, never by time: a box without a network boots with a wrong clock. Every topic of a run has its own
   sequence from 0. A jump is a loss, and harmless: totals are cumulative, the next message has them all.
@@ -98,7 +98,7 @@ class CountsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema
 
     device_id: DeviceId
     run_id: RunId
-    sample_id: Annotated[str, _says("The sample. A run has one.")]
+    sample_id: Annotated[str, _says("The sample, or empty: the bus names it only where that is allowed. A run has one.")]
     sequence: Sequence
     window_start_utc: Annotated[str, _says("Start of the window by the device's clock, ISO 8601; see clock_synced.")]
     clock_synced: Annotated[bool, _says("Whether the device knows its clock to be set. If not, times mean nothing.")]
@@ -144,12 +144,38 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", t
     uptime_s: Annotated[float, _says("Seconds since the run started.")]
     frames: Frames
     unsent: Annotated[Count, _says("Messages of this run that the device could not send.")] = 0
+    replay: Annotated[str, _says("Where counts that were missed can be asked for, as the device sees it; or empty.")] = ""
     notice: Notice = NOTICE
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="replay/1"):
+    """Asks for the messages of a run from after a sequence number on, oldest first: one frame to the replay socket."""
+
+    id: Annotated[int, msgspec.Meta(ge=0, lt=2**53), _says("Any number; the answer repeats it.")]
+    topic: Annotated[Literal["counts/1"], _says("What is recorded.")]
+    run_id: Annotated[str, msgspec.Meta(max_length=128), _says("The run.")]
+    after: Annotated[int, msgspec.Meta(ge=-1, lt=2**53), _says("The last sequence number that is here already, or -1.")]
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="replayed/1"):
+    """The answer to replay/1, one frame: a page of messages. Ask again after the last of them, until a page is empty."""
+
+    id: Annotated[int, _says("That of the request; 0 for what was none.")]
+    messages: Annotated[
+        tuple[msgspec.Raw, ...],
+        _says("Each as it was on the bus. Empty: there is none after it. A jump of sequence is a loss for good."),
+    ] = ()
+    next_run: Annotated[str, _says("With an empty page: the run that this device recorded next, empty if there is none.")] = ""
+    error: Annotated[str, _says("Why there is no page, else empty.")] = ""
+    retry_s: Annotated[float, _says("With an error: seconds after which asking again may help, 0 if it will not.")] = 0.0
 
 
 Message: TypeAlias = CountsMessage | Heartbeat
 TYPES: dict[str, type[CountsMessage] | type[Heartbeat]] = {"counts/1": CountsMessage, "heartbeat/1": Heartbeat}
 """Topic -> type. A new message is one struct and one line here."""
+
+SCHEMAS: dict[str, type[msgspec.Struct]] = {**TYPES, "replay/1": Replay, "replayed/1": Replayed}
+"""Everything that has a JSON Schema: the messages, then what goes over the replay socket."""
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 _DECODER: msgspec.json.Decoder[Message] = msgspec.json.Decoder(CountsMessage | Heartbeat)
@@ -182,14 +208,14 @@ def frames_of(fates: FrameFates) -> Frames:
 
 
 def schema_files() -> dict[str, str]:
-    """File name -> JSON Schema (draft 2020-12) of each message, as checked in under edgecell/schemas."""
-    return {f"{topic.replace('/', '-')}.json": json.dumps(schema(topic), indent=2) + "\n" for topic in TYPES}
+    """File name -> JSON Schema (draft 2020-12) of each message, request and answer, as checked in under edgecell/schemas."""
+    return {f"{topic.replace('/', '-')}.json": json.dumps(schema(topic), indent=2) + "\n" for topic in SCHEMAS}
 
 
 def schema(topic: str) -> Mapping[str, Any]:
     """JSON Schema of a topic's message. Every field is required: writers always send all of them."""
-    _, parts = msgspec.json.schema_components([TYPES[topic]], ref_template="#/$defs/{name}")
-    own = parts.pop(TYPES[topic].__name__)
+    _, parts = msgspec.json.schema_components([SCHEMAS[topic]], ref_template="#/$defs/{name}")
+    own = parts.pop(SCHEMAS[topic].__name__)
     for part in [own, *parts.values()]:
         part["required"] = list(part["properties"])
         part["description"] = " ".join(part["description"].split())

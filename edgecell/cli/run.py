@@ -34,10 +34,12 @@ PLAIN_S = 5.0
 @click.option("--source", metavar="SPEC", help="phantom, phantom:seed=3,fps=10, or images:PATH (a file, a folder, a video).")
 @click.option("--publish", "endpoint", metavar="ENDPOINT", help="Where to publish, e.g. tcp://127.0.0.1:5556.")
 @click.option("--max-frames", type=click.IntRange(min=1), help="Stop after so many frames.")
-@click.option("--sample-id", help="Name of the sample; it goes into every message.")
+@click.option("--sample-id", help="Name of the sample; on the bus only with [publisher] sample_ids = true.")
 @click.option("--bundle", help="Classifier of nucleated cells: a shipped bundle's name, or the folder of one.")
 @options.ENGINE
-@click.option("--json", "as_json", is_flag=True, help="Counts messages as JSON lines on stdout, as they are on the bus.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Counts messages as JSON lines on stdout, as on the bus, and with the sample's id."
+)
 def command(
     settings_file: Path | None,
     source: str | None,
@@ -125,7 +127,7 @@ class Display(ABC):
 
 
 class JsonLines(Display):
-    """Counts messages as they are on the bus, one a line."""
+    """Counts messages as they are on the bus, and with the sample's id, one a line."""
 
     def settled(self, report: FrameReport | None, progress: Callable[[], Progress]) -> None:
         pass

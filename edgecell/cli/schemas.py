@@ -17,7 +17,8 @@ REPAIR = "python -m edgecell schemas --write edgecell/schemas"
     "--check", type=click.Path(path_type=Path), metavar="DIR", help="Compare with the files in DIR; exit 1 if they differ."
 )
 def command(write: Path | None, check: Path | None) -> None:
-    """Print the JSON Schemas of the messages on the bus, one JSON line a topic.
+    """Print the JSON Schemas of what goes over the bus, one JSON line each: the messages by topic, then request and
+    answer of the replay socket.
 
     They are all that a program in another language needs to read the bus: subscribe to a topic, take the second frame of each
     message, parse it as JSON.
@@ -32,7 +33,7 @@ def command(write: Path | None, check: Path | None) -> None:
     elif check:
         drifted(check)
     else:
-        for topic in wire.TYPES:
+        for topic in wire.SCHEMAS:
             click.echo(msgspec.json.encode(wire.schema(topic)).decode())
 
 

@@ -12,9 +12,8 @@ from rich.text import Text
 from typing_extensions import Self
 
 from edgecell import clock, wire
-from edgecell.client import Subscriber
+from edgecell.client import DEFAULT_ENDPOINT, Subscriber
 from edgecell.errors import PublishError
-from edgecell.publishers.zmq import DEFAULT_ENDPOINT
 from edgecell.wire import CountsMessage, Heartbeat, Message
 
 COUNTS = "counts/1"

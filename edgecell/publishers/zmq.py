@@ -1,16 +1,15 @@
 """The bus: ZeroMQ publish-subscribe, two frames a message (topic, payload).
 
 Never blocks and never waits for a listener. Each listener has its own queue of `high_water` messages; what a slow one has no
-room for is dropped for that one alone, inside libzmq, and shows as a jump of `sequence` on its side. The last message of every
-topic is kept and sent again when someone subscribes, so that a late joiner does not look at an empty screen. XPUB has no way to
-answer one listener alone: the others get that message twice and know it by its sequence.
+room for is dropped for that one alone, inside libzmq, and shows as a jump of `sequence` on its side: it may ask for what it
+missed, at a socket of its own, if there is a record. The last message of every topic is kept and sent again when someone
+subscribes, so that a late joiner does not look at an empty screen. XPUB has no way to answer one listener alone: the others get
+that message twice and know it by its sequence.
 
-Until the bus is encrypted it stays on this machine: loopback TCP, or a local socket (ipc), which only its owner may open.
+On this machine (loopback TCP, or a local socket, ipc, which only its owner may open) it may be open; any other interface needs
+keys: then it is encrypted, and only listeners whose key is in the folder `allow` hear a byte.
 """
 
-import errno
-import ipaddress
-import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated
@@ -20,11 +19,12 @@ import zmq
 from typing_extensions import Self
 
 from edgecell import wire
+from edgecell.bus.endpoint import DEFAULT_ENDPOINT, KEYS_FIX, beside, bind_error, bindable, check_ipc
+from edgecell.bus.gatekeeper import Gatekeeper
+from edgecell.bus.replay import ReplayDesk
 from edgecell.errors import PublishError, SettingsError
-from edgecell.protocols import Probe
-
-DEFAULT_ENDPOINT = "tcp://127.0.0.1:5556"
-EXAMPLES = f"{DEFAULT_ENDPOINT} or ipc:///tmp/edgecell.sock"
+from edgecell.protocols import Probe, Replayable
+from edgecell.wire import CountsMessage, Message
 
 MAX_REQUEST_BYTES = 1024
 """Longest subscription that a listener may send; the longest that makes sense is a topic, some ten characters."""
@@ -34,30 +34,47 @@ MAX_REQUESTS = 1000
 
 
 class ZmqOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """endpoint: tcp://127.0.0.1:PORT (* for any free port) or ipc://PATH. high_water: messages queued for each listener.
+    """endpoint: tcp://ADDRESS:PORT (* for any free port) or ipc://PATH. high_water: messages queued for each listener.
 
     linger_ms: milliseconds that closing waits for the last messages to leave. With 0 they are lost: of 200 sent right before
     closing, 3 to 200 arrived (measured); with 500 all.
+    server_key: file with the device's private key, allow: folder with the public keys of those who may listen; with both the
+    bus is encrypted, without it stays on this machine. replay: where missed messages are asked for, "" for the next port, or
+    the path with `.replay`; it listens only where there is a record. sample_ids: messages name the sample.
     """
 
     endpoint: str = DEFAULT_ENDPOINT
     high_water: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
     linger_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
+    server_key: Path | None = None
+    allow: Path | None = None
+    replay: str = ""
+    sample_ids: bool = False
 
 
 class ZmqPublisher:
-    """See `edgecell.protocols.Publisher`. endpoint: where it listens, after `__enter__` with the port that was chosen.
+    """See `edgecell.protocols.Publisher`. endpoint, replay_endpoint: where it listens, after `__enter__` with the port that was
+    chosen; replay_endpoint is "" where there is no record.
 
-    unsent: messages that the socket would not take. Raises SettingsError for an endpoint that is malformed or not local.
+    unsent: messages that the socket would not take. Raises SettingsError for an endpoint that is malformed, or neither local
+    nor encrypted.
     """
 
     Options = ZmqOptions
 
     def __init__(self, options: ZmqOptions | None = None) -> None:
         self._options = options or ZmqOptions()
-        self.endpoint = bindable(self._options.endpoint)
+        if (self._options.server_key is None) != (self._options.allow is None):
+            lacks = "allow" if self._options.allow is None else "server_key"
+            raise SettingsError(f"[publisher] {lacks} is missing: an encrypted bus needs both keys", fix=KEYS_FIX)
+        encrypted = self._options.server_key is not None
+        self.endpoint = bindable(self._options.endpoint, encrypted=encrypted)
+        self._replay_at = bindable(self._options.replay or beside(self.endpoint), encrypted=encrypted)
+        self.replay_endpoint = ""
         self.unsent = 0
         self._last: dict[bytes, bytes] = {}
+        self._gatekeeper: Gatekeeper | None = None
+        self._desk: ReplayDesk | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
 
@@ -66,27 +83,30 @@ class ZmqPublisher:
         """pyzmq is a base dependency: always there."""
         return Probe(usable=True, version=f"pyzmq {zmq.pyzmq_version()}, libzmq {zmq.zmq_version()}")
 
+    def replay_from(self, record: Replayable) -> None:
+        """Answer listeners that missed something, from the next `__enter__` on."""
+        self._desk = ReplayDesk(record, self.outgoing)
+
     def __enter__(self) -> Self:
-        """Listen. Raises PublishError when the endpoint is taken or cannot be made."""
-        if self.endpoint.startswith("ipc://"):
-            _check_ipc(self.endpoint)
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.XPUB)
-        try:
-            self._set_up(self._socket)
-            self._socket.bind(self.endpoint)
-        except zmq.ZMQError as error:
-            self.__exit__(None, None, None)
-            raise _bind_error(self.endpoint, error) from None
-        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        """Listen. Raises PublishError for an endpoint that is taken or cannot be made, SettingsError for keys of no use."""
+        check_ipc(self.endpoint)
+        if self._desk is not None:
+            check_ipc(self._replay_at)
+        if self._options.server_key is not None and self._options.allow is not None:
+            self._gatekeeper = Gatekeeper(self._options.server_key, self._options.allow)
+        self._listen()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close; waits at most linger_ms for the last messages to leave."""
-        if self._socket and self._context:
-            self._socket.close(linger=self._options.linger_ms)
-            self._context.term()
-        self._socket = self._context = None
+        self._close(self._options.linger_ms)
+
+    def outgoing(self, message: Message) -> Message:
+        """The message as it goes on the bus: without the sample's id unless that is allowed; a heartbeat with the address for
+        replays."""
+        if isinstance(message, CountsMessage):
+            return message if self._options.sample_ids else msgspec.structs.replace(message, sample_id="")
+        return msgspec.structs.replace(message, replay=self.replay_endpoint, unsent=self.unsent)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Hand a message to every listener's queue. Never blocks.
@@ -102,10 +122,25 @@ class ZmqPublisher:
         self._send(topic.encode(), payload)
 
     def serve(self, timeout_s: float) -> None:
-        """Wait at most timeout_s for subscriptions; send the last message of what was asked for, once however many asked."""
+        """Wait at most timeout_s for somebody to ask something: to be let in, to subscribe, to be given what was missed.
+
+        Raises PublishError when the endpoint is lost while a revoked listener is cut off.
+        """
         bus = self._open()
-        if not bus.poll(max(0, round(timeout_s * 1000))):
-            return
+        if self._gatekeeper is not None and self._gatekeeper.cut():
+            self._begin_again()
+            bus = self._open()
+        sockets = [each.socket for each in (self._gatekeeper, self._desk) if each is not None and each.socket is not None]
+        ready, _, _ = zmq.select([bus, *sockets], [], [], max(0.0, timeout_s))
+        if self._gatekeeper is not None:
+            self._gatekeeper.answer()
+        if bus in ready:
+            self._subscribe(bus)
+        if self._desk is not None:
+            self._desk.answer()
+
+    def _subscribe(self, bus: "zmq.Socket[bytes]") -> None:
+        """Send the last message of what was asked for, once however many asked."""
         wanted = set()
         for _ in range(MAX_REQUESTS):
             try:
@@ -117,6 +152,36 @@ class ZmqPublisher:
         for topic, payload in self._last.items():
             if any(topic.startswith(start) for start in wanted):
                 self._send(topic, payload)
+
+    def _begin_again(self) -> None:
+        """Nobody can be put out alone: all connections end, and who may still listen is back in a moment and asks for what it
+        missed. What waits for a listener is not sent any more."""
+        self._close(0)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._context = zmq.Context()
+        try:
+            if self._gatekeeper is not None:
+                self._gatekeeper.open(self._context)
+            self._socket = self._context.socket(zmq.XPUB)
+            self._set_up(self._socket)
+            self.endpoint = _bound(self._socket, self.endpoint)
+            if self._desk is not None:
+                self.replay_endpoint = self._replay_at = self._desk.open(self._context, self._replay_at, self._gatekeeper)
+        except PublishError:
+            self._close(0)
+            raise
+
+    def _close(self, linger_ms: int) -> None:
+        if self._socket is not None:
+            self._socket.close(linger=linger_ms)
+        for each in (self._desk, self._gatekeeper):
+            if each is not None:
+                each.close()
+        if self._context is not None:
+            self._context.term()
+        self._socket = self._context = None
 
     def _open(self) -> "zmq.Socket[bytes]":
         if self._socket is None:
@@ -134,60 +199,14 @@ class ZmqPublisher:
         bus.setsockopt(zmq.SNDHWM, self._options.high_water)
         bus.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST_BYTES)
         bus.setsockopt(zmq.IPV6, int("[" in self.endpoint))
+        if self._gatekeeper is not None:
+            self._gatekeeper.guard(bus)
 
 
-def bindable(endpoint: str) -> str:
-    """The endpoint as libzmq wants it. Raises SettingsError unless it is well formed and on this machine only."""
-    if endpoint.startswith("ipc://") and endpoint != "ipc://":
-        return endpoint
-    host, port = split_tcp(endpoint)
-    host = "127.0.0.1" if host == "localhost" else host  # libzmq binds to addresses, not to names
+def _bound(bus: "zmq.Socket[bytes]", endpoint: str) -> str:
+    """Listen there. Returns the endpoint with the port that was chosen. Raises PublishError."""
     try:
-        local = ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        local = False
-    if not local:
-        what = f"endpoint {endpoint!r} can be reached from outside this machine, and the bus is not encrypted yet"
-        raise SettingsError(what, fix=f"use {EXAMPLES}, and a tunnel (ssh -L) to read it from elsewhere")
-    return f"tcp://{host}:{port}"
-
-
-def split_tcp(endpoint: str) -> tuple[str, str]:
-    """Host and port of tcp://HOST:PORT, where PORT is 1 to 65535 or *. Raises SettingsError."""
-    transport, _, rest = endpoint.partition("://")
-    host, _, port = rest.rpartition(":")
-    number = int(port) if port.isascii() and port.isdigit() else 0
-    if transport != "tcp" or not host or any(each.isspace() for each in host) or not (port == "*" or 1 <= number <= 65535):
-        raise SettingsError(f"endpoint {endpoint!r} is not tcp://HOST:PORT or ipc://PATH", fix=f"write e.g. {EXAMPLES}")
-    return host, port
-
-
-def _check_ipc(endpoint: str) -> None:
-    """libzmq deletes whatever lies at the path before it binds: a file, or the socket of a publisher that is running."""
-    name = endpoint.removeprefix("ipc://")
-    if name == "*" or name.startswith("@"):  # libzmq chooses a path, or there is none (abstract socket)
-        return
-    path = Path(name)
-    if not path.parent.is_dir():
-        raise PublishError(f"cannot listen on {endpoint}: no folder {path.parent}", fix=f"mkdir -p {path.parent}")
-    if path.exists() and not path.is_socket():
-        raise PublishError(f"cannot listen on {endpoint}: {path} is there and is no socket", fix="choose another path")
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return  # nobody listens: not there, or left behind
-    raise _in_use(endpoint)
-
-
-def _in_use(endpoint: str) -> PublishError:
-    find = f"ss -ltnp 'sport = :{endpoint.rpartition(':')[2]}'" if endpoint.startswith("tcp") else "ss -lxp"
-    fix = f"choose another endpoint (tcp://127.0.0.1:* takes any free port), or find who has it: {find}"
-    return PublishError(f"cannot listen on {endpoint}: it is in use", fix=fix)
-
-
-def _bind_error(endpoint: str, error: zmq.ZMQError) -> PublishError:
-    if error.errno == errno.EADDRINUSE:
-        return _in_use(endpoint)
-    return PublishError(f"cannot listen on {endpoint}: {error.strerror}", fix=f"use another endpoint, e.g. {EXAMPLES}")
+        bus.bind(endpoint)
+    except zmq.ZMQError as error:
+        raise bind_error(endpoint, error) from None
+    return bus.getsockopt_string(zmq.LAST_ENDPOINT)

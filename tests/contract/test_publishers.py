@@ -123,7 +123,7 @@ def test_a_malformed_endpoint_is_refused_before_anything_opens(endpoint: str) ->
     "endpoint", ["tcp://*:5556", "tcp://0.0.0.0:5556", "tcp://10.0.0.7:5556", "tcp://eth0:5556", "tcp://[::]:1"]
 )
 def test_other_machines_are_kept_out(endpoint: str) -> None:
-    with pytest.raises(SettingsError, match="not encrypted yet"):
+    with pytest.raises(SettingsError, match="needs keys"):
         publisher_on(endpoint)
 
 

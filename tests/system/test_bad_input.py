@@ -179,7 +179,7 @@ def test_broken_settings_as_a_user_meets_them(tmp_path: Path, tiny: Bundle) -> N
         (["--source", "images:nowhere"], 5, "nowhere"),
         (["--publish", "127.0.0.1:5556"], 2, "is not tcp://HOST:PORT"),
         (["--publish", "tcp://127.0.0.1:99999"], 2, "is not tcp://HOST:PORT"),
-        (["--publish", "tcp://0.0.0.0:5556"], 2, "not encrypted yet"),
+        (["--publish", "tcp://0.0.0.0:5556"], 2, "needs keys"),
         (["--publish", "ipc:///no-such-folder/bus"], 7, "mkdir -p"),
         (["--sample-id", ""], 2, "sample_id"),
         (["--max-frames", "many"], 2, "--max-frames"),

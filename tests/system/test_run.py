@@ -110,6 +110,8 @@ def test_counts_reach_strangers_and_the_last_ones_survive_a_signal(bench: Path, 
     assert (ended.code, "Traceback" in ended.err) == (0, False)
     *printed, self_test = ended.documents
     heard = first.of(COUNTS)
+    assert {document["sample_id"] for document in heard} == {""}  # who only listens is not told
+    heard = [{**document, "sample_id": "slide-17"} for document in heard]
     last = heard[-1]
     assert printed[-1] == last
     assert [each for each in printed if each["sequence"] >= heard[0]["sequence"]] == heard

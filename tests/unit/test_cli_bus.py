@@ -63,7 +63,7 @@ def test_plain_lines_tell_states_losses_and_silence_once(capsys: pytest.CaptureF
         for number in range(2):
             view.show(heartbeat(number), bus)
             view.show(counts_message(number), bus)
-        bus.gaps = 3
+        bus._follower.gaps = 3
         view.show(heartbeat(7, state="degraded", reason="camera lost"), bus)
         view.show(counts_message(9), bus)
         view.silent(5, bus)
@@ -86,7 +86,7 @@ def test_the_screen_keeps_silence_apart_from_counts(capsys: pytest.CaptureFixtur
         view.silent(5, bus)
         view.show(heartbeat(1), bus)
         view.show(counts_message(4), bus)
-        bus.gaps = 2
+        bus._follower.gaps = 2
         view.silent(7, bus)
     last = capsys.readouterr().out
     assert "nothing received for 7.0 s" in last
@@ -108,7 +108,7 @@ def test_a_malformed_endpoint_is_refused(endpoint: str) -> None:
 
 def test_schemas_are_printed_written_and_checked(tmp_path: Path) -> None:
     printed = CliRunner().invoke(schemas.command, []).output.splitlines()
-    assert [json.loads(line)["properties"]["schema"]["enum"] for line in printed] == [[topic] for topic in wire.TYPES]
+    assert [json.loads(line)["properties"]["schema"]["enum"] for line in printed] == [[topic] for topic in wire.SCHEMAS]
     folder = tmp_path / "new"
     assert CliRunner().invoke(schemas.command, ["--write", str(folder)]).exit_code == 0
     assert CliRunner().invoke(schemas.command, ["--check", str(folder)]).exit_code == 0

@@ -25,7 +25,7 @@ from edgecell.errors import FrameTimeout, InferenceError, SourceUnavailable
 from edgecell.gate import GateState, Limits
 from edgecell.ledger import Identity
 from edgecell.messages import Cell, Frame, FrameReport, Segmentation, Tally
-from edgecell.protocols import Probe, Progress
+from edgecell.protocols import Probe, Progress, Replayable
 from edgecell.runtime import CAPACITY, Mailbox, Runtime
 from edgecell.settings import PartSettings, RunSettings, Settings
 from edgecell.wire import CountsMessage, Heartbeat, Message, frames_of, from_wire
@@ -136,6 +136,11 @@ class Bus(Part):
         super().__init__()
         self.messages: list[Message] = []
         self.beats = 0
+
+    def replay_from(self, record: Replayable) -> None: ...
+
+    def outgoing(self, message: Message) -> Message:
+        return message
 
     def publish(self, topic: str, payload: bytes) -> None:
         self.messages.append(from_wire(payload))

@@ -25,7 +25,7 @@ from edgecell.classify import Classifier
 from edgecell.errors import EdgecellError, FrameCorrupt, FrameTimeout, InferenceError, SourceUnavailable
 from edgecell.ledger import Identity
 from edgecell.messages import Cell, Frame, FrameReport, Segmentation
-from edgecell.protocols import FrameSource, Observer, Probe, Progress, Publisher, Segmenter
+from edgecell.protocols import FrameSource, Observer, Probe, Progress, Publisher, Replayable, Segmenter
 from edgecell.runtime import GLANCE_S, Mailbox, Runtime
 from edgecell.settings import RunSettings
 from edgecell.wire import CountsMessage, Heartbeat, Message, from_wire
@@ -162,6 +162,11 @@ class Bus(Part):
         self._time = time
         self.messages: list[tuple[int, Message]] = []
         self.served = 0
+
+    def replay_from(self, record: Replayable) -> None: ...
+
+    def outgoing(self, message: Message) -> Message:
+        return message
 
     def publish(self, topic: str, payload: bytes) -> None:
         message = from_wire(payload)
