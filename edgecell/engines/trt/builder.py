@@ -22,7 +22,10 @@ _FIXES = (
         "end other programs that use the device's memory, lower `workspace_mib`, or bundle the model with a smaller batch.max",
     ),
     (("insufficient workspace", "could not find any implementation"), "raise `workspace_mib` under [engine] in the settings"),
-    (("error: 35", "driver version is insufficient"), "install a newer NVIDIA driver, or a TensorRT for the driver's CUDA"),
+    (
+        ("cuda initialization failure", "driver version is insufficient"),
+        "install a newer NVIDIA driver, or a TensorRT for the CUDA that the driver supports (see `edgecell doctor`)",
+    ),
     (("target gpu sm", "compute capability"), "install a TensorRT that knows this device, or run with `--engine onnxrt`"),
 )
 _FIX = "run with `--engine onnxrt`, and report this line"
@@ -74,7 +77,7 @@ def build(library: Library, request: BuildRequest, report: Report) -> Outcome:
     )(trt, builder)
     report(f"reading {request.model.name}", 0, 0)
     parser = trt.OnnxParser(network, logger)
-    _parse(library, parser, request.model)
+    _parse(library, parser, request.model, heard)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_bytes)
     library.pick(versions.without_other_libraries, versions.as_it_is)(trt, config)
@@ -112,15 +115,19 @@ def _logger(trt: Any, heard: Heard) -> Any:
     return Logger()
 
 
-def _parse(library: Library, parser: Any, model: Path) -> None:
+def _parse(library: Library, parser: Any, model: Path, heard: Heard) -> None:
     """Read the ONNX file into the network. Raises EngineBuildError with every error of the parser and its node."""
     if parser.parse_from_file(str(model)):
         return
     place = library.pick(versions.numbered, versions.named)
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    lines = [f"{place(each)}: {each.code().name}, {' '.join(each.desc().split())}" for each in errors]
-    what = f"TensorRT {library.text} cannot read {model}: {'; '.join(lines) or 'its parser gave no reason'}"
-    raise EngineBuildError(what, fix="build the bundle again with the workshop, which keeps to what TensorRT reads")
+    what = f"TensorRT {library.text} cannot read {model}"
+    if not errors:
+        raise heard.error(what)
+    lines = [f"{place(each, model)}: {each.code().name}, {' '.join(each.desc().split())}" for each in errors]
+    raise EngineBuildError(
+        f"{what}: {'; '.join(lines)}", fix="build the bundle again with the workshop, which keeps to what TensorRT reads"
+    )
 
 
 def _set_profile(builder: Any, network: Any, config: Any, request: BuildRequest, heard: Heard) -> None:

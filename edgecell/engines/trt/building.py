@@ -30,7 +30,7 @@ def build(request: BuildRequest, on_progress: Callable[[Progress], None], tick_s
     Raises MissingDependency without a driver or TensorRT, EngineBuildError when there is no plan at the end: the parser's
     errors, the library's, or how the process died. However it ends, the process is gone when this returns or raises.
     """
-    request.plan.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(request)
     listener = _Listener(on_progress, tick_s)
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
         stdin.write(request.to_json().encode())
@@ -38,8 +38,19 @@ def build(request: BuildRequest, on_progress: Callable[[Progress], None], tick_s
         try:
             code = _run(listener, stdin, stderr, _environment(request.device))
         finally:
-            partial(request.plan).unlink(missing_ok=True)
+            for path in (request.plan, request.timing_cache or request.plan):
+                partial(path).unlink(missing_ok=True)
         return _answer(listener, code, stderr, request)
+
+
+def _make_room(request: BuildRequest) -> None:
+    """Folders for what will be written. Raises EngineBuildError."""
+    try:
+        for path in (request.plan, request.timing_cache or request.plan):
+            path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fix = "set `cache` under [engine] to a folder that the user may write"
+        raise EngineBuildError(f"no folder for the plan: {error}", fix=fix) from error
 
 
 def _run(listener: "_Listener", stdin: IO[bytes], stderr: IO[bytes], environment: dict[str, str]) -> int:
@@ -71,18 +82,18 @@ class _Listener:
     last: dict[str, Any] = field(default_factory=dict)
     """The process's last message, if it was `built` or `failed`."""
     began_ns: int = field(default_factory=monotonic_ns)
+    due_ns: int = 0
+    """When on_progress is called next, at the latest."""
 
     def listen(self, stdout: IO[bytes]) -> None:
         """Return when the process has closed its output."""
         waiting = b""
         with selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ)
-            due_ns = self.began_ns
             while True:
-                if monotonic_ns() >= due_ns:
+                if monotonic_ns() >= self.due_ns:
                     self._tell()
-                    due_ns = monotonic_ns() + int(self.tick_s * 1e9)
-                if not selector.select(max(0.0, (due_ns - monotonic_ns()) / 1e9)):
+                if not selector.select(max(0.0, (self.due_ns - monotonic_ns()) / 1e9)):
                     continue
                 piece = os.read(stdout.fileno(), _READ_BYTES)
                 if not piece:
@@ -90,17 +101,18 @@ class _Listener:
                 *lines, waiting = (waiting + piece).split(b"\n")
                 for line in lines:
                     self._hear(json.loads(line))
-                due_ns = monotonic_ns()
 
     def elapsed_s(self) -> float:
         return (monotonic_ns() - self.began_ns) / 1e9
 
     def _tell(self) -> None:
+        self.due_ns = monotonic_ns() + int(self.tick_s * 1e9)
         self.on_progress(Progress(elapsed_s=self.elapsed_s(), phase=self.phase, step=self.step, steps=self.steps))
 
     def _hear(self, message: dict[str, Any]) -> None:
         if message["kind"] == "progress":
             self.phase, self.step, self.steps = str(message["phase"]), int(message["step"]), int(message["steps"])
+            self.due_ns = 0
         else:
             self.last = message
 

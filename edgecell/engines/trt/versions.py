@@ -4,9 +4,11 @@
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from edgecell.engines.trt.library import serves
+from edgecell.engines.trt.onnxnodes import node_text
 from edgecell.engines.trt.request import Precision
 
 Report = Callable[[str, int, int], None]
@@ -92,12 +94,12 @@ def watched(trt: Any, config: Any, report: Report) -> Any:
 
 
 @serves(since=(8, 6), until=(10, 3))
-def numbered(error: Any) -> str:
-    return f"node {error.node()}" if error.node() >= 0 else "the file"
+def numbered(error: Any, model: Path) -> str:
+    """Where the parser failed."""
+    return f"node {error.node()} {node_text(model, error.node())}".rstrip() if error.node() >= 0 else "the file"
 
 
 @serves(since=(10, 3))
-def named(error: Any) -> str:
-    if error.node() < 0:
-        return "the file"
-    return f"node {error.node()} {error.node_name()!r} ({error.node_operator()})"
+def named(error: Any, _model: Path) -> str:
+    """Where the parser failed, by its own account."""
+    return f"node {error.node()} {error.node_name()!r} ({error.node_operator()})" if error.node() >= 0 else "the file"
