@@ -113,8 +113,12 @@ if VERSION >= (10,):
             self._made = True
 
 
+class Dims(tuple[int, ...]):
+    """Sizes."""
+
+
 class ITensor:
-    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+    def __init__(self, name: str, shape: Dims) -> None:
         self.name, self.shape = name, shape
 
 
@@ -186,7 +190,7 @@ class OnnxParser:
         kept = {each.name for each in graph.initializer}
         for each in graph.input:
             if each.name not in kept:
-                sizes = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in each.type.tensor_type.shape.dim)
+                sizes = Dims(dim.dim_value if dim.HasField("dim_value") else -1 for dim in each.type.tensor_type.shape.dim)
                 network._inputs.append(ITensor(each.name, sizes))
         network._operators = [node.op_type for node in graph.node]
         if not network._explicit:
@@ -212,7 +216,7 @@ class IOptimizationProfile:
     def __init__(self) -> None:
         self._shapes: dict[str, list[tuple[int, ...]]] = {}
 
-    def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:  # noqa: A002  as TensorRT names them
+    def set_shape(self, input: str, min: Dims, opt: Dims, max: Dims) -> None:  # noqa: A002  as TensorRT names them
         if not len(min) == len(opt) == len(max):
             raise ValueError("ranks differ")
         self._shapes[input] = [tuple(min), tuple(opt), tuple(max)]

@@ -3,9 +3,11 @@
 The call order is the same for every version; what differs between them is in `edgecell.engines.trt.versions`.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgecell.engines.trt import versions
 from edgecell.engines.trt.files import write_whole
@@ -13,6 +15,9 @@ from edgecell.engines.trt.library import Library
 from edgecell.engines.trt.request import BuildRequest, CacheState, Shapes
 from edgecell.engines.trt.versions import Report
 from edgecell.errors import EngineBuildError
+
+if TYPE_CHECKING:
+    import tensorrt
 
 _MOST_WARNINGS = 20
 _MOST_ERRORS = 5  # of the library's own, in one error text: the last ones say why
@@ -69,14 +74,14 @@ def build(library: Library, request: BuildRequest, report: Report) -> Outcome:
     logger = _logger(trt, heard)
     report("starting the builder", 0, 0)
     try:
-        builder = trt.Builder(logger)
+        builder: tensorrt.Builder = trt.Builder(logger)
     except (TypeError, RuntimeError) as error:
         raise heard.error(f"TensorRT {library.text} could not make a builder ({error})") from error
     network = library.pick(
         versions.explicit_batch, versions.weakly_typed, versions.strongly_typed, versions.always_strongly_typed
     )(trt, builder)
     report(f"reading {request.model.name}", 0, 0)
-    parser = trt.OnnxParser(network, logger)
+    parser: tensorrt.OnnxParser = trt.OnnxParser(network, logger)
     _parse(library, parser, request.model, heard)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_bytes)
@@ -84,7 +89,7 @@ def build(library: Library, request: BuildRequest, report: Report) -> Outcome:
     library.pick(versions.allowed, versions.as_the_model_says)(trt, config, request.precision)
     if request.precision == "fp32":
         config.clear_flag(trt.BuilderFlag.TF32)  # else convolutions are computed with 10 bits of mantissa
-    _set_profile(builder, network, config, request, heard)
+    _set_profile(trt, builder, network, config, request, heard)
     cache, cache_state = _timing_cache(config, request.timing_cache, heard)
     monitor = library.pick(versions.unwatched, versions.watched)(trt, config, report)
     report(f"building the {request.precision} plan", 0, 0)
@@ -94,28 +99,29 @@ def build(library: Library, request: BuildRequest, report: Report) -> Outcome:
         raise heard.error(f"TensorRT {library.text} built no {request.precision} plan of {request.model}")
     report("writing the plan", 0, 0)
     _write(request.plan, plan)
-    if request.timing_cache is not None:
+    if request.timing_cache is not None and cache is not None:
         _write(request.timing_cache, cache.serialize())
     return Outcome(version=library.text, layers=network.num_layers, timing_cache=cache_state, warnings=tuple(heard.warnings))
 
 
-def _logger(trt: Any, heard: Heard) -> Any:
+def _logger(trt: Any, heard: Heard) -> tensorrt.ILogger:
     """The library's log, turned to us. Made before anything else of the library, and kept as long."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]  # the vendor's class, found at run time
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
-        def log(self, severity: Any, msg: str) -> None:
+        def log(self, severity: tensorrt.ILogger.Severity, msg: str) -> None:
             if severity == trt.ILogger.WARNING:
                 heard.warn(msg)
             elif severity in {trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR}:
                 heard.fail(msg)
 
-    return Logger()
+    logger: tensorrt.ILogger = Logger()
+    return logger
 
 
-def _parse(library: Library, parser: Any, model: Path, heard: Heard) -> None:
+def _parse(library: Library, parser: tensorrt.OnnxParser, model: Path, heard: Heard) -> None:
     """Read the ONNX file into the network. Raises EngineBuildError with every error of the parser and its node."""
     if parser.parse_from_file(str(model)):
         return
@@ -130,10 +136,18 @@ def _parse(library: Library, parser: Any, model: Path, heard: Heard) -> None:
     )
 
 
-def _set_profile(builder: Any, network: Any, config: Any, request: BuildRequest, heard: Heard) -> None:
+def _set_profile(
+    trt: Any,
+    builder: tensorrt.Builder,
+    network: tensorrt.INetworkDefinition,
+    config: tensorrt.IBuilderConfig,
+    request: BuildRequest,
+    heard: Heard,
+) -> None:
     """The shapes that every input may have. Raises EngineBuildError when model and request do not agree on them."""
     profile = builder.create_optimization_profile()
-    inputs = {each.name: tuple(each.shape) for each in (network.get_input(n) for n in range(network.num_inputs))}
+    tensors = [network.get_input(index) for index in range(network.num_inputs)]
+    inputs = {each.name: tuple(each.shape[axis] for axis in range(len(each.shape))) for each in tensors}
     if set(inputs) != set(request.shapes):
         what = f"{request.model} has inputs {sorted(inputs)}, and shapes were given for {sorted(request.shapes)}"
         raise EngineBuildError(what, fix="build the bundle again with the workshop")
@@ -142,7 +156,7 @@ def _set_profile(builder: Any, network: Any, config: Any, request: BuildRequest,
         if not _fits(shape, given):
             what = f"input {name} of {request.model} is {shape} (-1: any), which shapes {given.min} to {given.max} do not fit"
             raise EngineBuildError(f"{what} (fastest at {given.opt})", fix="build the bundle again with the workshop")
-        profile.set_shape(name, given.min, given.opt, given.max)
+        profile.set_shape(name, trt.Dims(given.min), trt.Dims(given.opt), trt.Dims(given.max))
     if config.add_optimization_profile(profile) < 0:
         raise heard.error(f"TensorRT refused the shapes {dict(request.shapes)} for {request.model}")
 
@@ -155,14 +169,16 @@ def _fits(shape: tuple[int, ...], given: Shapes) -> bool:
     return all(0 < low <= opt <= high and (size == -1 or size == low == high) for size, low, opt, high in sizes)
 
 
-def _timing_cache(config: Any, path: Path | None, heard: Heard) -> tuple[Any, CacheState]:
+def _timing_cache(
+    config: tensorrt.IBuilderConfig, path: Path | None, heard: Heard
+) -> tuple[tensorrt.ITimingCache | None, CacheState]:
     """The cache in use and what became of the file. One of another version or device is refused."""
     if path is None:
         return None, ""
     state: CacheState = "new"
     if path.exists():
         cache = config.create_timing_cache(path.read_bytes())
-        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+        if _accepted(config, cache):
             return cache, "reused"
         state = "refused"
         heard.warn(f"the timing cache {path} is not of this TensorRT and device: a new one is begun")
@@ -172,7 +188,12 @@ def _timing_cache(config: Any, path: Path | None, heard: Heard) -> tuple[Any, Ca
     return cache, state
 
 
-def _write(path: Path, memory: Any) -> None:
+def _accepted(config: tensorrt.IBuilderConfig, cache: tensorrt.ITimingCache | None) -> bool:
+    """Whether a cache goes with this library and device. There is none of bytes that never were one."""
+    return cache is not None and config.set_timing_cache(cache, ignore_mismatch=False)
+
+
+def _write(path: Path, memory: tensorrt.IHostMemory) -> None:
     """A buffer of the library's, as a file. Raises EngineBuildError."""
     try:
         write_whole(path, memoryview(memory))
