@@ -15,8 +15,9 @@ EdgecellError                        exit 1
 │   └── InferenceError
 ├── PublishError                     exit 7   the bus
 └── JournalError                     exit 8   the durable record
+    └── JournalBlocked *                      cannot be written now: the disk is full, or another program locks it
 
-* transient: the runtime counts it and goes on.
+* transient: the runtime counts it and goes on, or tries again.
 """
 
 
@@ -92,3 +93,7 @@ class PublishError(EdgecellError):
 
 class JournalError(EdgecellError):
     exit_code = 8
+
+
+class JournalBlocked(JournalError):
+    pass

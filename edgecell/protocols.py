@@ -7,7 +7,7 @@ thread, chosen by the runtime.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,16 @@ class FrameSource(Part, Protocol):
     source_id: str
 
     def read(self, timeout_s: float) -> Frame | None: ...
+
+
+@runtime_checkable
+class Seekable(Protocol):
+    """A source that can give its frames from any one on, so that a run that is resumed goes on with the frame that it needs.
+
+    start_at is called before the source is entered. A camera cannot do that: what it showed meanwhile is gone.
+    """
+
+    def start_at(self, index: int) -> None: ...
 
 
 class Segmenter(Part, Protocol):

@@ -17,11 +17,15 @@
     [run]
     window_s = 1.0
 
+    [journal]
+    path = "journal"            # folder; without it $XDG_STATE_HOME/edgecell/journal
+
 `[segmenter]`, `[engine]` and `[publisher]` choose a part in the same way as `[source]`. What a part's own keys mean is typed by
 the part (its `Options` struct); `decode_options` turns the one into the other when the composition root has found the class.
 """
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -85,8 +89,28 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     counting: Literal["every_frame"] = "every_frame"
 
 
+class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The durable record. enabled: whether it is kept. path: its folder, "" for the user's own (`folder`).
+
+    key: file with a private key that signs every window, "" for none.
+    """
+
+    enabled: bool = True
+    path: str = ""
+    key: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where the journal lies: without a path in $XDG_STATE_HOME, or ~/.local/state, under edgecell/journal."""
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        return Path(self.path) if self.path else state / "edgecell" / "journal"
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All of a run. device_id, sample_id: 1 to 128 printable characters. models: kind of cell -> bundle name or folder."""
+    """All of a run. device_id, sample_id: 1 to 128 printable characters. models: kind of cell -> bundle name or folder.
+
+    journal: None where nobody has said anything about it: the command line decides.
+    """
 
     device_id: Id = "edgecell"
     sample_id: Id = "unnamed"
@@ -97,6 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     models: dict[str, str] = msgspec.field(default_factory=lambda: {"nucleated": "pbc8"})
     trust: Trust = Trust()
     run: RunSettings = RunSettings()
+    journal: JournalSettings | None = None
 
 
 def load(path: Path) -> Settings:
@@ -109,12 +134,20 @@ def load(path: Path) -> Settings:
     settings = _convert(table, Settings, where=str(path))
     models = {kind: bundle_folder(name, base) for kind, name in settings.models.items()}
     keys = tuple(str((base / Path(key).expanduser()).resolve()) for key in settings.trust.keys)
-    return msgspec.structs.replace(settings, models=models, trust=msgspec.structs.replace(settings.trust, keys=keys))
+    trust, journal = msgspec.structs.replace(settings.trust, keys=keys), settings.journal
+    if journal is not None:
+        journal = msgspec.structs.replace(journal, path=_from(base, journal.path), key=_from(base, journal.key))
+    return msgspec.structs.replace(settings, models=models, trust=trust, journal=journal)
 
 
 def checked(chosen: Settings) -> Settings:
     """The same settings, after values from the command line were put in unchecked. Raises SettingsError."""
     return _convert(msgspec.to_builtins(chosen), Settings, where="command line")
+
+
+def _from(base: Path, path: str) -> str:
+    """A path made absolute from `base`; none stays none."""
+    return path and str((base / Path(path).expanduser()).resolve())
 
 
 def bundle_folder(name: str, base: Path) -> str:

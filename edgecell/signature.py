@@ -132,14 +132,21 @@ def judge(folder: Path, trust: Trust, *, certified: bool) -> tuple[Signature | N
     return signature, ""
 
 
-def _verify(folder: Path, signature: Signature, key: "Ed25519PublicKey", path: str) -> None:
+def signed_by(key: "Ed25519PublicKey", signature: bytes, content: bytes) -> bool:
+    """Whether the signature is of this content, by this key."""
     from cryptography.exceptions import InvalidSignature
 
     try:
-        key.verify(bytes.fromhex(signature.signature), canonical((folder / CERTIFICATE).read_bytes()))
+        key.verify(signature, content)
     except InvalidSignature:
+        return False
+    return True
+
+
+def _verify(folder: Path, signature: Signature, key: "Ed25519PublicKey", path: str) -> None:
+    if not signed_by(key, bytes.fromhex(signature.signature), canonical((folder / CERTIFICATE).read_bytes())):
         what = f"{folder / SIGNATURE} is no signature of this certificate by {path}"
-        raise BundleCorrupt(what, fix="copy the bundle again from who signed it") from None
+        raise BundleCorrupt(what, fix="copy the bundle again from who signed it")
 
 
 def _read(path: Path) -> Signature | None:

@@ -128,6 +128,15 @@ class CountsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema
     models: Annotated[tuple[Model, ...], _says("What labels the cells.")]
     valid: Annotated[bool, _says("false: something is wrong on the device, do not rely on this window.")]
     invalid_reason: Annotated[str, _says("What is wrong, empty when valid.")] = ""
+    journal_position: Annotated[
+        int | None, _says("Where the device's journal has this window, with every cell of it; null where it keeps none.")
+    ] = None
+    chain_head: Annotated[
+        str, _says("Head of the journal's hash chain at that place, 64 hex digits; empty without a journal.")
+    ] = ""
+    chain_signature: Annotated[
+        str, _says("Ed25519 signature (128 hex digits) of the head by the device's key; empty without one.")
+    ] = ""
     notice: Notice = NOTICE
 
 

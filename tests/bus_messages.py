@@ -47,6 +47,9 @@ def counts_message(sequence: int = 0, **changes: Any) -> CountsMessage:
         "domain_confidence": 0.96,
         "models": (Model(role="nucleated", name="pbc8", version="1.0.0", sha256="0" * 64, engine="onnxruntime cpu"),),
         "valid": True,
+        "journal_position": 41,
+        "chain_head": "9f" * 32,
+        "chain_signature": "",
     }
     return CountsMessage(**{**fields, **changes})
 

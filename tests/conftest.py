@@ -1,9 +1,10 @@
-"""What the tests of vendors' libraries share: a machine with NVIDIA's driver and TensorRT, made of stand-ins."""
+"""What tests share: no journal in the home of whoever runs them; a machine with NVIDIA's driver and TensorRT, of stand-ins."""
 
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,12 @@ from edgecell.engines.trt import driver
 
 STAND_INS = Path(__file__).parent / "stand_ins"
 PACKAGES = ("tensorrt", "tensorrt_bindings", "cuda", "pycuda", "stand_ins")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    state = tempfile.TemporaryDirectory(prefix="edgecell-tests-")
+    os.environ["XDG_STATE_HOME"] = state.name
+    config.add_cleanup(state.cleanup)
 
 
 @dataclass(frozen=True, slots=True)

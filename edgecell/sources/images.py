@@ -38,12 +38,18 @@ class ImagesSource:
         self._path = options.path
         self._files: list[Path] = []
         self._video: cv2.VideoCapture | None = None
-        self._index = 0
+        self._first = self._index = 0
+
+    def start_at(self, index: int) -> None:
+        """Give the files, or the frames of the video, from `index` on. A folder must hold the same files as before."""
+        self._first = index
 
     def __enter__(self) -> Self:
-        self._index = 0
+        self._index = self._first
         if self._path.suffix.lower() in VIDEO_SUFFIXES and self._path.is_file():
             self._video = _opened(self._path)
+            for _ in range(self._first):  # not every decoder finds a frame by its number
+                self._video.grab()
         else:
             self._files = listed(self._path)
         return self

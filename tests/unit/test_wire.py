@@ -52,7 +52,7 @@ def test_the_checked_in_schemas_are_the_generated_ones(tmp_path: Path) -> None:
 
 def test_readers_ignore_what_they_do_not_know() -> None:
     document = json.loads(to_wire(counts_message())[1])
-    document["chain_head"] = {"new": [1, 2]}
+    document["from_next_year"] = {"new": [1, 2]}
     document["differential"]["rows"][0]["corrected"] = 3
     assert from_wire(json.dumps(document).encode()) == counts_message()
 

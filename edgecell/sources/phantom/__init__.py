@@ -32,13 +32,17 @@ class PhantomSource:
     def __init__(self, options: phantom_options.Options) -> None:
         self.source_id = "phantom"
         self._options = options
-        self._index = 0
+        self._first = self._index = 0
         self._started_ns = 0
         self._bench: _Bench | None = None
 
+    def start_at(self, index: int) -> None:
+        """Give the frames from `index` on."""
+        self._first = index
+
     def __enter__(self) -> Self:
         self._bench = _Bench(self._options)
-        self._index, self._started_ns = 0, clock.monotonic_ns()
+        self._index, self._started_ns = self._first, clock.monotonic_ns()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
@@ -64,7 +68,7 @@ class PhantomSource:
     def _wait(self, timeout_s: float) -> None:
         if self._options.fps is None:
             return
-        due_ns = self._started_ns + round(self._index * 1e9 / self._options.fps)
+        due_ns = self._started_ns + round((self._index - self._first) * 1e9 / self._options.fps)
         wait_s = (due_ns - clock.monotonic_ns()) / 1e9
         if wait_s > timeout_s:
             clock.sleep(timeout_s)

@@ -1,0 +1,155 @@
+"""What a journal records. Contents are JSON, compressed (zlib); a reader ignores fields that it does not know.
+
+A content carries a random salt, so that its hash, which outlives it, does not let anyone try out what an erased one said.
+"""
+
+import os
+import zlib
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import field
+
+from edgecell.bundle import CellClass
+from edgecell.errors import JournalError
+from edgecell.wire import Model
+
+MAX_STORED = 32 << 20
+"""Largest content in the file, in bytes; more is not read."""
+MAX_CONTENT = 256 << 20
+"""Largest content once inflated. A window of 1000 cells has about 0.1 MB."""
+CONFIDENCE_DIGITS = 4
+
+Fate = Literal["processed", "gated", "dropped", "failed"]
+Index = Annotated[int, msgspec.Meta(ge=0)]
+Some = Annotated[int, msgspec.Meta(ge=1)]
+
+
+def _salt() -> str:
+    return os.urandom(16).hex()
+
+
+class FrameFate(msgspec.Struct, frozen=True, array_like=True):
+    """Where `count` frames from index `first` on went, and why (gated, dropped, failed). label: the frame's name."""
+
+    first: Index
+    count: Some
+    fate: Fate
+    reason: str = ""
+    label: str = ""
+
+
+class RecordedCell(msgspec.Struct, frozen=True, array_like=True):
+    """One cell of a processed frame. label: "" for an excluded one. confidence: 0-1, to four digits; None where nothing scored
+    it.
+
+    box_px: x0, y0, x1, y1, half-open. crop: sha256 of its PNG file where one was kept.
+    """
+
+    frame: Index
+    index: Index
+    kind: str
+    label: str
+    confidence: float | None
+    decided: bool
+    excluded: Literal["edge", "duplicate", "rejected"] | None
+    box_px: tuple[int, int, int, int]
+    crop: str | None = None
+
+
+class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run_started"):
+    """A run begins. settings: all that decides what is counted, as JSON; settings_sha256: of its sorted keys.
+
+    classes: label -> what it means, so that the counts can be made again without the bundles. key: id of the public key that
+    verifies the heads of this run, "" where they are not signed.
+    """
+
+    run_id: str
+    utc: str
+    clock_synced: bool
+    device_id: str
+    sample_id: str
+    version: str
+    settings: dict[str, Any]
+    settings_sha256: str
+    models: tuple[Model, ...]
+    classes: dict[str, CellClass]
+    key: str = ""
+    salt: str = field(default_factory=_salt)
+
+
+class RunResumed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run_resumed"):
+    """A run goes on after its program ended. windows: how many it had. key: as in RunStarted, from here on."""
+
+    run_id: str
+    utc: str
+    clock_synced: bool
+    version: str
+    windows: Index
+    key: str = ""
+    salt: str = field(default_factory=_salt)
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="window"):
+    """What happened between two counts messages, and the latter of them.
+
+    message: as published but for its place in the journal, which was not known yet (null and ""). Its topic is `topic`.
+    """
+
+    run_id: str
+    sequence: Index
+    frames: tuple[FrameFate, ...]
+    cells: tuple[RecordedCell, ...]
+    topic: str
+    message: msgspec.Raw
+    salt: str = field(default_factory=_salt)
+
+
+class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run_ended"):
+    """The program ended the run. complete: its source or its number of frames was at its end, so it cannot be resumed."""
+
+    run_id: str
+    utc: str
+    state: Literal["stopped", "failed"]
+    complete: bool
+    reason: str = ""
+    salt: str = field(default_factory=_salt)
+
+
+class SampleErased(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="sample_erased"):
+    """The contents of all events of these runs are gone; their entries stay. The sample's name is not repeated here."""
+
+    run_ids: tuple[str, ...]
+    utc: str
+    events: int
+    crops: int
+    salt: str = field(default_factory=_salt)
+
+
+Event: TypeAlias = RunStarted | RunResumed | Window | RunEnded | SampleErased
+Struct = TypeVar("Struct", bound=msgspec.Struct)
+_ENCODER = msgspec.json.Encoder()
+_DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def pack(event: Event) -> bytes:
+    """The content of an event as it is stored. Raises JournalError for one that could not be read again."""
+    raw = _ENCODER.encode(event)
+    packed = zlib.compress(raw, 6)
+    if len(raw) > MAX_CONTENT or len(packed) > MAX_STORED:
+        raise JournalError(f"one window holds {len(raw)} bytes, too much for the journal", fix="set a shorter [run] window_s")
+    return packed
+
+
+def unpack(packed: bytes) -> Event:
+    """The event of a stored content. Raises ValueError that says what is wrong with it."""
+    if len(packed) > MAX_STORED:
+        raise ValueError(f"has {len(packed)} bytes, more than {MAX_STORED}")
+    inflater = zlib.decompressobj()
+    try:
+        raw = inflater.decompress(packed, MAX_CONTENT)
+        if not inflater.eof:
+            raise ValueError(f"is cut short, or inflates to more than {MAX_CONTENT} bytes")
+        return _DECODER.decode(raw)
+    except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"cannot be read: {error}") from None

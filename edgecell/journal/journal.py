@@ -1,0 +1,160 @@
+"""Writing: events into the chain, one transaction for all that belongs together."""
+
+import fcntl
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from typing_extensions import Self
+
+from edgecell import clock
+from edgecell.errors import JournalError
+from edgecell.journal import chain, events, store
+from edgecell.journal.chain import Entry, Signer
+from edgecell.journal.events import Event, RunEnded, RunResumed, RunStarted, Window
+from edgecell.journal.reader import Reader, type_of
+
+_RUN_ID = re.compile("[A-Za-z0-9-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Where the latest event lies. signature: 64 bytes, None without a key."""
+
+    position: int
+    head: bytes
+    signature: bytes | None
+
+
+class Journal:
+    """The journal in a folder, open for writing. Several processes may have it open; each transaction waits for the others'."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, key: Signer | None = None) -> None:
+        self.folder, self._connection, self._key = folder, connection, key
+        self.reader = Reader(connection, folder)
+
+    @classmethod
+    def open(cls, folder: Path, key: Signer | None = None) -> Self:
+        """Made if missing. key: signs every head. Raises JournalError."""
+        return cls(folder, store.open_for_writing(folder), key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._connection.close()
+
+    def append(self, *added: Event, state: bytes | None = None) -> Receipt:
+        """Events of one run, in one durable transaction; the place of the first. state: what is needed to go on after a first
+        event that is a window, in place of the run's older one.
+
+        Raises JournalError; nothing was written then. A JournalBlocked may be tried again with the same events: a window that
+        is there already is not written twice.
+        """
+        contents = [(event, events.pack(event)) for event in added]
+        with store.translated(self.folder / store.FILE), store.transaction(self._connection):
+            (first, content), *others = contents
+            receipt = self._there(first, content)
+            if receipt is None:
+                receipt = self._append(first, content, state)
+                for other, its_content in others:
+                    self._append(other, its_content, None)
+            return receipt
+
+    def _there(self, event: Event, content: bytes) -> Receipt | None:
+        """The place of a window that an earlier try did bring in, with all that came with it, though it seemed to fail."""
+        if not isinstance(event, Window):
+            return None
+        rows = self._connection.execute(
+            "SELECT position, body, head, signature FROM events WHERE run_id = ? AND sequence = ?",
+            (event.run_id, event.sequence),
+        ).fetchall()
+        if not rows:
+            return None
+        position, body, head, signature = rows[0]
+        if chain.from_bytes(body).content != chain.sha256(content):
+            raise JournalError(
+                f"{self.folder}: run {event.run_id} has another window {event.sequence}", fix="resume the run anew"
+            )
+        return Receipt(position=position, head=head, signature=signature)
+
+    def _append(self, event: Event, content: bytes, state: bytes | None) -> Receipt:
+        position, head = self.reader.last()
+        run_id = "" if isinstance(event, events.SampleErased) else event.run_id
+        sequence = event.sequence if isinstance(event, Window) else None
+        entry = Entry(
+            position=position + 1,
+            type=type_of(event),
+            run_id=run_id,
+            sequence=sequence,
+            utc=clock.utc_now(),
+            content=chain.sha256(content),
+            state="" if state is None else chain.sha256(state),
+        )
+        body = chain.to_bytes(entry)
+        head = chain.advance(head, body)
+        signature = chain.sign(head, self._key)
+        self._connection.execute(
+            "INSERT INTO events (position, run_id, type, sequence, body, head, signature) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (entry.position, run_id, entry.type, sequence, body, head, signature),
+        )
+        self._connection.execute("INSERT INTO contents VALUES (?, ?)", (entry.position, content))
+        if state is not None:
+            self._connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", (run_id, entry.position, state))
+        return Receipt(position=entry.position, head=head, signature=signature)
+
+
+class Recorder:
+    """One run's hand on the journal. state: what an earlier process left of the run; None for a new one."""
+
+    def __init__(self, journal: Journal, begin: RunStarted | RunResumed, state: bytes | None = None) -> None:
+        self._journal, self._begin, self.state = journal, begin, state
+
+    @property
+    def run_id(self) -> str:
+        return self._begin.run_id
+
+    def start(self) -> None:
+        """The run begins, or goes on. Raises JournalError."""
+        self._journal.append(self._begin)
+
+    def commit(self, window: Window, state: bytes, end: RunEnded | None = None) -> Receipt:
+        """A window, durable when this returns, with what is needed to go on after it; the last one with the run's end.
+
+        Returns the window's place. Raises JournalError; a JournalBlocked may be tried again with the same window.
+        """
+        return self._journal.append(window, *([] if end is None else [end]), state=state)
+
+
+@contextmanager
+def held(folder: Path, run_id: str) -> Iterator[None]:
+    """The run is this process's for so long. Raises JournalError where another one has it."""
+    if not _RUN_ID.fullmatch(run_id):
+        raise JournalError(f"{run_id!r} is no run's id", fix="list the runs: edgecell journal show")
+    path = folder / f"{run_id}.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise JournalError(f"cannot lock {path}: {error.strerror}", fix="check the folder's permissions") from None
+    try:
+        if not _locked(descriptor, path):
+            fix = f"stop that one first: fuser -v {path}"
+            raise JournalError(f"run {run_id} is going on in another process", fix=fix)
+        yield
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int, path: Path) -> bool:
+    """Whether the lock is ours, and still on the file of that name: its last holder takes it away."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino

@@ -1,0 +1,98 @@
+"""Beginning a run in a journal, or going on with one."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgecell import clock
+from edgecell.errors import JournalError
+from edgecell.journal.events import RunResumed, RunStarted
+from edgecell.journal.journal import Journal, Recorder, held
+from edgecell.journal.reader import Reader, RunSummary
+from edgecell.settings import JournalSettings
+from edgecell.signature import key_id, read_private
+
+LOG = logging.getLogger(__name__)
+LATEST = ""
+"""In place of a run's id: the latest run of the same device and sample that did not come to its end, or else a new one."""
+
+
+@contextmanager
+def recording(settings: JournalSettings, started: RunStarted, resume: str | None) -> Iterator[Recorder]:
+    """The run's hand on the journal in settings.folder. resume: the id of an earlier run to go on with, LATEST, or None.
+
+    started: the run as it would begin anew; an earlier one must agree with it. Raises JournalError, SettingsError for a key
+    that cannot be used, MissingDependency.
+    """
+    key = read_private(Path(settings.key)) if settings.key else None
+    started = msgspec.structs.replace(started, key=key_id(key.public_key()) if key else "")
+    with Journal.open(settings.folder, key) as journal:
+        run_id = _wanted(journal.reader, started, resume)
+        with held(settings.folder, run_id or started.run_id):
+            yield Recorder(journal, started) if run_id is None else _resumed(journal, run_id, started)
+
+
+def _wanted(reader: Reader, started: RunStarted, resume: str | None) -> str | None:
+    """The id of the run to go on with, None for a new one."""
+    if resume != LATEST:
+        return resume
+    for run_id in reversed(reader.run_ids()):
+        run = reader.run(run_id)
+        if run.started and (run.started.device_id, run.started.sample_id) == (started.device_id, started.sample_id):
+            if run.ended and run.ended.complete:
+                break
+            return run_id
+    LOG.info("no unfinished run of sample %s on %s: a new one begins", started.sample_id, started.device_id)
+    return None
+
+
+def _resumed(journal: Journal, run_id: str, started: RunStarted) -> Recorder:
+    """Raises JournalError where the run is over, was erased, or is of something else."""
+    run = journal.reader.run(run_id)
+    if run.started is None:
+        raise JournalError(f"the sample of run {run_id} was erased", fix="begin a new run: leave out --resume")
+    if run.ended and run.ended.complete:
+        raise JournalError(f"run {run_id} came to its end", fix="begin a new run: leave out --resume")
+    _compare(run, run.started, started)
+    state = journal.reader.state(run_id)
+    again = RunResumed(
+        run_id=run_id,
+        utc=clock.utc_now(),
+        clock_synced=clock.synced(),
+        version=started.version,
+        windows=run.windows,
+        key=started.key,
+    )
+    LOG.info("run %s goes on after %d windows", run_id, run.windows)
+    return Recorder(journal, again, state)
+
+
+def _compare(run: RunSummary, then: RunStarted, now: RunStarted) -> None:
+    """Raises JournalError that names what differs; what only another version of edgecell could do otherwise is logged."""
+    before, after = dict(_flat(_essence(then))), dict(_flat(_essence(now)))
+    differing = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    if differing:
+        told = ", ".join(f"{key}: {before.get(key)!r} then, {after.get(key)!r} now" for key in differing[:3])
+        more = f", and {len(differing) - 3} more" if len(differing) > 3 else ""
+        fix = "resume it with its own settings and bundles, or begin a new run: leave out --resume"
+        raise JournalError(f"run {run.run_id} was made with other settings ({told}{more})", fix=fix)
+    if then.version != now.version:
+        LOG.warning("run %s was begun by edgecell %s, this is %s", run.run_id, then.version, now.version)
+
+
+def _essence(started: RunStarted) -> dict[str, Any]:
+    """All that decides what is counted, and as what."""
+    models = {model.role: msgspec.to_builtins(model) for model in started.models}
+    return {"device_id": started.device_id, "sample_id": started.sample_id, "models": models, **started.settings}
+
+
+def _flat(table: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{start}{key}.")
+        else:
+            yield start + key, value

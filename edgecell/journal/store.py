@@ -1,0 +1,196 @@
+"""The journal's file: SQLite in WAL mode, synchronous=FULL, so that what was committed survives a power cut, and readers never
+wait for the writer or it for them. Everything SQLite can say comes out as a JournalError.
+
+`user_version` is the version of the schema. MIGRATIONS makes it: a new file runs all of them, an older one those it lacks.
+"""
+
+import os
+import re
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from edgecell.errors import JournalBlocked, JournalError
+
+FILE = "journal.sqlite"
+APPLICATION = 0x6564_6365
+"""`application_id` of the file: "edce"."""
+BUSY_S = 5.0
+"""Longest wait for another writer's transaction."""
+
+MIGRATIONS = (
+    """
+    CREATE TABLE events (
+        position INTEGER PRIMARY KEY, run_id TEXT NOT NULL, type TEXT NOT NULL, body BLOB NOT NULL, head BLOB NOT NULL,
+        signature BLOB
+    );
+    CREATE TABLE contents (position INTEGER PRIMARY KEY, body BLOB NOT NULL);
+    CREATE TABLE states (run_id TEXT PRIMARY KEY, position INTEGER NOT NULL, body BLOB NOT NULL);
+    """,
+    """
+    ALTER TABLE events ADD COLUMN sequence INTEGER;
+    UPDATE events SET sequence = json_extract(CAST(body AS TEXT), '$.sequence');
+    CREATE UNIQUE INDEX events_by_sequence ON events (run_id, sequence) WHERE sequence IS NOT NULL;
+    CREATE INDEX events_of_runs ON events (run_id, type) WHERE sequence IS NULL;
+    """,
+)
+"""Version n is what the first n of them make. 2: messages are found by run and sequence, none is there twice, and the few other
+events of a run are found without reading all."""
+
+VERSION = len(MIGRATIONS)
+_STAMPS = ("application_id", "user_version")
+_OTHER = "give the folder of a journal, or another one that is empty"
+_FULL = re.compile("full|disk i/o error", re.IGNORECASE)
+_LOCKED = re.compile("locked|busy", re.IGNORECASE)
+
+
+def open_for_writing(folder: Path) -> sqlite3.Connection:
+    """The file in `folder`, made if missing (folder 0700, file 0600) and brought up to date. Raises JournalError."""
+    path = folder / FILE
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(path)
+    except OSError as error:
+        fix = "give a folder that may be written: --journal DIR, or path in [journal]"
+        raise JournalError(f"cannot keep a journal in {folder}: {error.strerror}", fix=fix) from None
+    with translated(path):
+        connection = _connect(f"{path.resolve().as_uri()}?mode=rw")
+        try:
+            _set_up_writing(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A journal's file, or that in a folder, which another process may be writing. Raises JournalError."""
+    path = path / FILE if path.is_dir() else path
+    if not path.is_file():
+        raise JournalError(
+            f"there is no journal at {path}", fix="give the folder of one, or keep one: edgecell run --journal DIR"
+        )
+    with translated(path):
+        connection = _readable(path)
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            version = _version(connection, path)
+            if version < VERSION:
+                connection.close()
+                open_for_writing(path.parent).close()  # brings it up to date
+                connection = _readable(path)
+            _check_schema(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """What SQLite raises, as a JournalError: JournalBlocked where trying again may help."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = str(error)
+        if _FULL.search(text):
+            raise JournalBlocked(f"{path} cannot be written: {text}", fix=f"free space: df -h {path.parent}") from None
+        if _LOCKED.search(text):
+            raise JournalBlocked(f"{path} is kept locked by another program", fix=f"end it: fuser -v {path}") from None
+        what = f"{path} is damaged, or no journal: {text}"
+        raise JournalError(what, fix="give a whole journal; a copy needs the file that ends with -wal beside it") from None
+    except (OverflowError, UnicodeDecodeError) as error:
+        raise JournalError(f"{path} is damaged: {error}", fix="give a whole journal") from None
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, and durable once left without an error. Only one writer at a time is inside."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _make(path: Path) -> None:
+    """An empty file that only its owner may read; one that is open to others is closed to them."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
+            os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    return connection
+
+
+def _readable(path: Path) -> sqlite3.Connection:
+    """Beside a writer, or, where nothing may be written, a file that nobody writes."""
+    uri = path.resolve().as_uri()
+    try:
+        connection = _connect(f"{uri}?mode=ro")
+        connection.execute("SELECT count(*) FROM sqlite_schema")
+    except sqlite3.OperationalError:
+        beside = path.with_name(path.name + "-wal")
+        if beside.exists() and beside.stat().st_size:
+            raise
+        connection = _connect(f"{uri}?immutable=1")
+    return connection
+
+
+def _set_up_writing(connection: sqlite3.Connection, path: Path) -> None:
+    version = _version(connection, path, may_be_empty=True)
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        raise JournalError(f"{path}: this file system cannot hold it", fix="keep the journal on a local disk: --journal DIR")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("PRAGMA journal_size_limit = 16777216")
+    if version < VERSION:
+        with transaction(connection):  # another process may have done it in the meantime
+            _migrate(connection, _version(connection, path, may_be_empty=True))
+    _check_schema(connection, path)
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    for script in MIGRATIONS[version:]:
+        for statement in filter(str.strip, script.split(";")):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _version(connection: sqlite3.Connection, path: Path, *, may_be_empty: bool = False) -> int:
+    application, version = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in _STAMPS)
+    if may_be_empty and not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        return 0
+    if application != APPLICATION or version < 1:
+        raise JournalError(f"{path} is no journal of edgecell", fix=_OTHER)
+    if version > VERSION:
+        what = f"{path} is a journal of schema version {version}; this edgecell knows up to {VERSION}"
+        raise JournalError(what, fix="use the edgecell that wrote it, or a newer one")
+    return version
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """The tables must be ours to the letter: a view or a trigger in their place could do anything."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        _migrate(fresh, 0)
+        if _schema(connection) != _schema(fresh):
+            raise JournalError(f"{path} has other tables than a journal", fix=_OTHER)
+
+
+def _schema(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:
+    query = "SELECT type, name, sql FROM sqlite_schema WHERE substr(name, 1, 7) <> 'sqlite_'"
+    rows = connection.execute(query).fetchall()
+    return {(str(kind), str(name), "".join(str(sql).split()).lower()) for kind, name, sql in rows}
