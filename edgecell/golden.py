@@ -15,7 +15,7 @@ Half precision has no answers of its own, since engines round in different place
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,8 @@ def replay(bundle: Bundle, engine: Engine, encoding: Encoding) -> GoldenReport:
     tolerance; BundleCorrupt when the golden file cannot be used; InferenceError from the engine.
     """
     expected = read_golden(bundle.file(GOLDEN), certified_as(encoding))
-    outputs = _infer(engine, inputs(expected.crops, bundle.manifest), bundle.manifest.input.batch.max)
+    batch, largest = inputs(expected.crops, bundle.manifest), bundle.manifest.input.batch.max
+    outputs = in_batches(engine, (batch[at : at + largest] for at in range(0, len(batch), largest)))
     deviation = {}
     for name, answer in expected.outputs.items():
         if name not in outputs or outputs[name].shape != answer.shape:
@@ -75,6 +76,12 @@ def replay(bundle: Bundle, engine: Engine, encoding: Encoding) -> GoldenReport:
     if LOGITS in expected.outputs:
         _same_top(outputs[LOGITS], expected.outputs[LOGITS], bundle.class_names, engine.description)
     return GoldenReport(cells=len(expected.crops), deviation=deviation, tolerance=expected.tolerance)
+
+
+def in_batches(engine: Engine, batches: Iterable[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """The outputs of one batch or several, joined. Raises InferenceError."""
+    parts = [engine.infer(batch) for batch in batches]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def inputs(pictures: NDArray[np.uint8], manifest: Manifest) -> NDArray[np.float32]:
@@ -128,11 +135,6 @@ def write_golden(path: Path, crops: NDArray[np.uint8], reference: Arrays, encodi
 def _names(arrays: Mapping[str, object], encoding: Encoding) -> list[str]:
     names = (name.split("/") for name in arrays)
     return [parts[1] for parts in names if len(parts) == 2 and parts[0] == encoding]
-
-
-def _infer(engine: Engine, batch: NDArray[np.float32], largest: int) -> dict[str, NDArray[np.float32]]:
-    parts = [engine.infer(batch[at : at + largest]) for at in range(0, len(batch), largest)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _worst(output: str, actual: NDArray[np.float32], answer: NDArray[np.float32], limit: float, engine: str) -> float:

@@ -72,7 +72,7 @@ def read_labelled(files: Sequence[tuple[int, Path]], classes: tuple[CellClass, .
     labels: dict[str, int] = {}
     unreadable, copies = [], []
     for number, file in files:
-        image = _load(file)
+        image = loaded(file)
         if image is None:
             unreadable.append(file)
             continue
@@ -95,23 +95,27 @@ def read_labelled(files: Sequence[tuple[int, Path]], classes: tuple[CellClass, .
 
 def class_of(name: str, classes: tuple[CellClass, ...]) -> int:
     """The class that a folder means, by name or abbreviation, in small or capital letters. Raises SettingsError."""
-    meanings = _meanings(classes)
-    if name.lower() in meanings:
-        return meanings[name.lower()]
-    close = get_close_matches(name.lower(), meanings, n=1)
-    hint = f"did you mean {classes[meanings[close[0]]].name}? " if close else ""
-    known = ", ".join(f"{each.name} ({each.abbreviation})" for each in classes)
-    raise SettingsError(f"folder {name!r} is no class of the bundle", fix=f"{hint}name it one of: {known}")
+    known = meanings(classes)
+    if name.lower() in known:
+        return known[name.lower()]
+    close = get_close_matches(name.lower(), known, n=1)
+    hint = f"did you mean {classes[known[close[0]]].name}? " if close else ""
+    names = ", ".join(f"{each.name} ({each.abbreviation})" for each in classes)
+    raise SettingsError(f"folder {name!r} is no class of the bundle", fix=f"{hint}name it one of: {names}")
 
 
-def _meanings(classes: tuple[CellClass, ...]) -> Mapping[str, int]:
-    """Names win over abbreviations; an abbreviation of two classes means neither."""
+def meanings(classes: tuple[CellClass, ...]) -> Mapping[str, int]:
+    """What a folder may be called, in small letters -> class index.
+
+    Names win over abbreviations; an abbreviation of two classes means neither.
+    """
     short = Counter(each.abbreviation.lower() for each in classes)
     once = {each.abbreviation.lower(): at for at, each in enumerate(classes) if short[each.abbreviation.lower()] == 1}
     return {**once, **{each.name: at for at, each in enumerate(classes)}}
 
 
-def _load(file: Path) -> NDArray[np.uint8] | None:
+def loaded(file: Path) -> NDArray[np.uint8] | None:
+    """The pixels of an image, None for one that cannot be read, which is reported."""
     try:
         return load_image(file)
     except FrameCorrupt as error:
