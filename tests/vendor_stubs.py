@@ -18,10 +18,21 @@ MENDS = (
     ("power: Weights = None, channel_axis: int) ->", "power: Weights = None, channel_axis: int = ...) ->", 1),
     ("(self, in: list[", "(self, inputs: list[", 1),
     ("(self: IPluginV3, in: list[", "(self: IPluginV3, inputs: list[", 3),
+    ("import typing\n", "import typing\nimport typing_extensions\nfrom builtins import bool as _bool\n", 1),
     ("def get_error(self, index: int) -> ...:", "def get_error(self, index: int) -> ParserError:", 1),
+    # Where the library returns no object, Python sees None.
+    ("config: IBuilderConfig) -> IHostMemory:", "config: IBuilderConfig) -> IHostMemory | None:", 1),
+    (": typing_extensions.Buffer) -> ITimingCache:", ": typing_extensions.Buffer) -> ITimingCache | None:", 1),
+    (": typing_extensions.Buffer) -> ICudaEngine:", ": typing_extensions.Buffer) -> ICudaEngine | None:", 1),
+    ("-> IExecutionContext:", "-> IExecutionContext | None:", 3),
+    # Dims say of themselves: they behave like tuples, and tuples are taken in their place.
+    ("class Dims:\n", "class Dims:\n    def __iter__(self) -> typing.Iterator[int]: ...\n", 1),
+    ("min: Dims, opt: Dims, max: Dims)", "min: _Shape, opt: _Shape, max: _Shape)", 1),
+    ("shape: tuple)", "shape: tuple[int, ...])", 1),
+    ("class DimsExprs:\n", "_Shape = Dims | tuple[int, ...]\nclass DimsExprs:\n", 1),
 )
-"""The five syntax errors, and what OnnxParser.get_error gives."""
-_BOOL = re.compile(r"(?<=[:>|\[,] )bool\b(?! =)|(?<=\[)bool\b")
+"""The five syntax errors, what has no type, and what is said too narrowly of the functions that are used here."""
+_BOOL = re.compile(r"(?<=[:>|,] )bool\b|(?<=\[)bool\b")
 """`bool` as a type. In the stub's own scope that name is TensorRT's data type."""
 
 
@@ -31,10 +42,7 @@ def mend(text: str) -> str:
         if text.count(wrong) != times:
             raise ValueError(f"{text.count(wrong)} times, not {times}: {wrong!r}")
         text = text.replace(wrong, right)
-    head, line, rest = text.partition("import typing\n")
-    if not line:
-        raise ValueError("it does not import typing")
-    return f"{head}{line}from builtins import bool as _bool\n{_BOOL.sub('_bool', rest)}"
+    return _BOOL.sub("_bool", text)
 
 
 # What a docstring says -> what mypy reads. A class of the runtime stands for itself.

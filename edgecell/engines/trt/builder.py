@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgecell.engines.trt import versions
 from edgecell.engines.trt.files import write_whole
 from edgecell.engines.trt.library import Library
 from edgecell.engines.trt.request import BuildRequest, CacheState, Shapes
+from edgecell.engines.trt.vendor import TensorRt
 from edgecell.engines.trt.versions import Report
 from edgecell.errors import EngineBuildError
 
@@ -89,7 +90,7 @@ def build(library: Library, request: BuildRequest, report: Report) -> Outcome:
     library.pick(versions.allowed, versions.as_the_model_says)(trt, config, request.precision)
     if request.precision == "fp32":
         config.clear_flag(trt.BuilderFlag.TF32)  # else convolutions are computed with 10 bits of mantissa
-    _set_profile(trt, builder, network, config, request, heard)
+    _set_profile(builder, network, config, request, heard)
     cache, cache_state = _timing_cache(config, request.timing_cache, heard)
     monitor = library.pick(versions.unwatched, versions.watched)(trt, config, report)
     report(f"building the {request.precision} plan", 0, 0)
@@ -104,12 +105,17 @@ def build(library: Library, request: BuildRequest, report: Report) -> Outcome:
     return Outcome(version=library.text, layers=network.num_layers, timing_cache=cache_state, warnings=tuple(heard.warnings))
 
 
-def _logger(trt: Any, heard: Heard) -> tensorrt.ILogger:
+def _logger(trt: TensorRt, heard: Heard) -> tensorrt.ILogger:
     """The library's log, turned to us. Made before anything else of the library, and kept as long."""
 
-    class Logger(trt.ILogger):  # type: ignore[misc]  # the vendor's class, found at run time
+    if TYPE_CHECKING:
+        from tensorrt import ILogger
+    else:
+        ILogger = trt.ILogger  # noqa: N806
+
+    class Logger(ILogger):
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)
+            ILogger.__init__(self)
 
         def log(self, severity: tensorrt.ILogger.Severity, msg: str) -> None:
             if severity == trt.ILogger.WARNING:
@@ -137,7 +143,6 @@ def _parse(library: Library, parser: tensorrt.OnnxParser, model: Path, heard: He
 
 
 def _set_profile(
-    trt: Any,
     builder: tensorrt.Builder,
     network: tensorrt.INetworkDefinition,
     config: tensorrt.IBuilderConfig,
@@ -147,7 +152,7 @@ def _set_profile(
     """The shapes that every input may have. Raises EngineBuildError when model and request do not agree on them."""
     profile = builder.create_optimization_profile()
     tensors = [network.get_input(index) for index in range(network.num_inputs)]
-    inputs = {each.name: tuple(each.shape[axis] for axis in range(len(each.shape))) for each in tensors}
+    inputs = {each.name: tuple(each.shape) for each in tensors}
     if set(inputs) != set(request.shapes):
         what = f"{request.model} has inputs {sorted(inputs)}, and shapes were given for {sorted(request.shapes)}"
         raise EngineBuildError(what, fix="build the bundle again with the workshop")
@@ -156,7 +161,7 @@ def _set_profile(
         if not _fits(shape, given):
             what = f"input {name} of {request.model} is {shape} (-1: any), which shapes {given.min} to {given.max} do not fit"
             raise EngineBuildError(f"{what} (fastest at {given.opt})", fix="build the bundle again with the workshop")
-        profile.set_shape(name, trt.Dims(given.min), trt.Dims(given.opt), trt.Dims(given.max))
+        profile.set_shape(name, given.min, given.opt, given.max)
     if config.add_optimization_profile(profile) < 0:
         raise heard.error(f"TensorRT refused the shapes {dict(request.shapes)} for {request.model}")
 
@@ -184,7 +189,8 @@ def _timing_cache(
         heard.warn(f"the timing cache {path} is not of this TensorRT and device: a new one is begun")
         heard.errors.clear()
     cache = config.create_timing_cache(b"")
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    if cache is not None:
+        config.set_timing_cache(cache, ignore_mismatch=False)
     return cache, state
 
 

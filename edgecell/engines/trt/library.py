@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from edgecell.engines.trt.driver import Driver, on_jetson
+from edgecell.engines.trt.vendor import TensorRt
 from edgecell.errors import EngineError, MissingDependency
 
 PACKAGES = ("tensorrt", "tensorrt_bindings")
@@ -44,7 +45,7 @@ def serves(since: tuple[int, int], until: tuple[int, int] | None = None) -> Call
 class Library:
     """module: the package, by whichever of its names it has. version: as in (10, 3, 0); text: as it is written, "10.3.0"."""
 
-    module: Any
+    module: TensorRt
     version: tuple[int, ...]
     text: str
 

@@ -1,7 +1,14 @@
 """TensorRT's logger: what the library says goes to edgecell's log, never to stderr by itself."""
 
+from __future__ import annotations
+
 import logging
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from edgecell.engines.trt.vendor import TensorRt
+
+if TYPE_CHECKING:
+    import tensorrt
 
 
 class Logger(Protocol):
@@ -11,7 +18,7 @@ class Logger(Protocol):
         """The errors since the last call, on one line: what a refusal without a reason was about. "" if there were none."""
 
 
-def make_logger(trt: Any) -> Logger:
+def make_logger(trt: TensorRt) -> Logger:
     """A logger for TensorRT, the package `trt`.
 
     Warnings become warnings of the log. Errors are kept for the exception that follows them, where they belong; the rest is
@@ -21,12 +28,17 @@ def make_logger(trt: Any) -> Logger:
     severities = trt.ILogger.Severity
     grave = (severities.INTERNAL_ERROR, severities.ERROR)
 
-    class _Logger(trt.ILogger):  # type: ignore[misc]  # the class is known when the library is
+    if TYPE_CHECKING:
+        from tensorrt import ILogger
+    else:
+        ILogger = trt.ILogger  # noqa: N806
+
+    class _Logger(ILogger):
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)
+            ILogger.__init__(self)
             self._errors: list[str] = []
 
-        def log(self, severity: Any, msg: str) -> None:
+        def log(self, severity: tensorrt.ILogger.Severity, msg: str) -> None:
             line = " ".join(msg.split())
             if severity in grave:
                 self._errors.append(line)

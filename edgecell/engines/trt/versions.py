@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgecell.engines.trt.library import serves
 from edgecell.engines.trt.onnxnodes import node_text
 from edgecell.engines.trt.request import Precision
+from edgecell.engines.trt.vendor import TensorRt
 
 if TYPE_CHECKING:
     import tensorrt
@@ -21,29 +22,29 @@ Report = Callable[[str, int, int], None]
 
 
 @serves(since=(8, 6), until=(10, 0))
-def explicit_batch(trt: Any, builder: tensorrt.Builder) -> tensorrt.INetworkDefinition:
+def explicit_batch(trt: TensorRt, builder: tensorrt.Builder) -> tensorrt.INetworkDefinition:
     return builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
 
 
 @serves(since=(10, 0), until=(10, 12))
-def weakly_typed(_trt: Any, builder: tensorrt.Builder) -> tensorrt.INetworkDefinition:
+def weakly_typed(_trt: TensorRt, builder: tensorrt.Builder) -> tensorrt.INetworkDefinition:
     """The batch is always explicit from 10 on."""
     return builder.create_network(0)
 
 
 @serves(since=(10, 12), until=(11, 0))
-def strongly_typed(trt: Any, builder: tensorrt.Builder) -> tensorrt.INetworkDefinition:
+def strongly_typed(trt: TensorRt, builder: tensorrt.Builder) -> tensorrt.INetworkDefinition:
     return builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
 
 
 @serves(since=(11, 0))
-def always_strongly_typed(_trt: Any, builder: tensorrt.Builder) -> tensorrt.INetworkDefinition:
+def always_strongly_typed(_trt: TensorRt, builder: tensorrt.Builder) -> tensorrt.INetworkDefinition:
     """There is no other kind from 11 on."""
     return builder.create_network(0)
 
 
 @serves(since=(8, 6), until=(10, 12))
-def allowed(trt: Any, config: tensorrt.IBuilderConfig, precision: Precision) -> None:
+def allowed(trt: TensorRt, config: tensorrt.IBuilderConfig, precision: Precision) -> None:
     """Under weak typing flags allow what is below float32. INT8 layers keep FP16 ones between them."""
     if precision == "int8":
         config.set_flag(trt.BuilderFlag.INT8)
@@ -52,34 +53,39 @@ def allowed(trt: Any, config: tensorrt.IBuilderConfig, precision: Precision) -> 
 
 
 @serves(since=(10, 12))
-def as_the_model_says(_trt: Any, _config: tensorrt.IBuilderConfig, _precision: Precision) -> None:
+def as_the_model_says(_trt: TensorRt, _config: tensorrt.IBuilderConfig, _precision: Precision) -> None:
     """Under strong typing the model's own types decide; there is nothing to allow."""
 
 
 @serves(since=(8, 6), until=(10, 0))
-def without_other_libraries(trt: Any, config: tensorrt.IBuilderConfig) -> None:
+def without_other_libraries(trt: TensorRt, config: tensorrt.IBuilderConfig) -> None:
     """Plans without cuBLAS and cuDNN, whose handles cost a device of 8 GB some hundred MB: as 10 and later have it."""
     others = (trt.TacticSource.CUBLAS, trt.TacticSource.CUBLAS_LT, trt.TacticSource.CUDNN)
     config.set_tactic_sources(config.get_tactic_sources() & ~sum(1 << int(each) for each in others))
 
 
 @serves(since=(10, 0))
-def as_it_is(_trt: Any, _config: tensorrt.IBuilderConfig) -> None:
+def as_it_is(_trt: TensorRt, _config: tensorrt.IBuilderConfig) -> None:
     """They are not used unless asked for."""
 
 
 @serves(since=(8, 6), until=(10, 0))
-def unwatched(_trt: Any, _config: tensorrt.IBuilderConfig, _report: Report) -> None:
+def unwatched(_trt: TensorRt, _config: tensorrt.IBuilderConfig, _report: Report) -> None:
     """No word of progress until the build is done."""
 
 
 @serves(since=(10, 0))
-def watched(trt: Any, config: tensorrt.IBuilderConfig, report: Report) -> tensorrt.IProgressMonitor:
+def watched(trt: TensorRt, config: tensorrt.IBuilderConfig, report: Report) -> tensorrt.IProgressMonitor:
     """Let the library tell how far it is, from whichever of its threads. The monitor must outlive the build."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # the vendor's class, found at run time
+    if TYPE_CHECKING:
+        from tensorrt import IProgressMonitor
+    else:
+        IProgressMonitor = trt.IProgressMonitor  # noqa: N806
+
+    class Monitor(IProgressMonitor):
         def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
+            IProgressMonitor.__init__(self)
             self._steps: dict[str, int] = {}
 
         def phase_start(self, phase_name: str, _parent_phase: str | None, num_steps: int) -> None:
