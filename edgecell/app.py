@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from edgecell.golden import replay
 from edgecell.ledger import Identity
 from edgecell.messages import Kind
 from edgecell.protocols import Engine, Observer, Segmenter
-from edgecell.runtime import Runtime
+from edgecell.runtime import Classifying, Detecting, Runtime
 from edgecell.settings import AUTO, PartSettings, Settings, bundle_folder, decode_options
 from edgecell.signature import Trust
 from edgecell.wire import Model
@@ -90,45 +91,63 @@ class Plan:
     @contextmanager
     def recogniser(self) -> Iterator[Recogniser]:
         """Segmenter and classifiers, their golden cells replayed. Raises BundleMismatch, EngineError, MissingDependency."""
-        with self._models() as (classifiers, segmenter, models), segmenter:
-            yield Recogniser(segmenter=segmenter, classifiers=classifiers, classes=self.classes, models=models)
+        self._tell_engines()
+        with self._classifying() as classifying, self._detecting() as detecting:
+            yield Recogniser(
+                segmenter=detecting.segmenter,
+                classifiers=classifying.classifiers,
+                classes=self.classes,
+                models=(*classifying.models, *detecting.models),
+            )
 
     @contextmanager
     def runtime(self, observer: Observer) -> Iterator[Runtime]:
-        """The live loop. Models and the bus are open; segmenter and camera are opened by its `run`, on threads of their own."""
+        """The live loop. The bus is open; models, segmenter and camera are opened by its `run`, on threads of their own."""
         identity = Identity(device_id=self.settings.device_id, run_id=str(uuid.uuid4()), sample_id=self.settings.sample_id)
-        with self._models() as (classifiers, segmenter, models), self.publisher.make() as publisher:
+        self._tell_engines()
+        with self.publisher.make() as publisher:
             yield Runtime(
                 identity=identity,
                 settings=self.settings.run,
                 source=self.source.make(),
-                segmenter=segmenter,
-                classifiers=classifiers,
+                detecting=self._detecting,
+                classifying=self._classifying,
                 classes=self.classes,
-                models=models,
                 publisher=publisher,
                 observer=observer,
             )
 
     @contextmanager
-    def _models(self) -> Iterator[tuple[dict[Kind, Classifier], Segmenter, tuple[Model, ...]]]:
-        """Classifiers by kind of cell and the segmenter, which is not entered yet; their engines are open, their golden cells
-        replayed. And what the messages say of the models."""
-        self._tell_engines()
+    def _classifying(self) -> Iterator[Classifying]:
+        """Classifiers by kind of cell; their engines are open, their golden cells replayed."""
         with ExitStack() as stack:
-            classifiers: dict[Kind, Classifier] = {}
-            models: list[Model] = []
-            for kind, bundle in self.bundles.items():
-                engine = stack.enter_context(opened(bundle, self.engines[kind]))
-                classifiers[kind] = Classifier(engine, bundle)
-                models.append(_model(kind, bundle, engine, self.engines[kind]))
-            if self.segmenter_bundle is None:
-                segmenter = self.segmenter.make()
-            else:
-                engine = stack.enter_context(opened(self.segmenter_bundle, self.engines[SEGMENTER]))
-                segmenter = self.segmenter.part(engine, self.segmenter_bundle, self.segmenter.options)
-                models.append(_model(SEGMENTER, self.segmenter_bundle, engine, self.engines[SEGMENTER]))
-            yield classifiers, segmenter, tuple(models)
+            engines = {kind: stack.enter_context(opened(each, self.engines[kind])) for kind, each in self.bundles.items()}
+
+            def again() -> None:
+                for kind, engine in engines.items():
+                    reopen(engine, self.bundles[kind], self.engines[kind])
+
+            yield Classifying(
+                classifiers={kind: Classifier(engine, self.bundles[kind]) for kind, engine in engines.items()},
+                models=tuple(_model(kind, self.bundles[kind], each, self.engines[kind]) for kind, each in engines.items()),
+                reopen=again,
+            )
+
+    @contextmanager
+    def _detecting(self) -> Iterator[Detecting]:
+        """The segmenter; where it has an engine that is open, its golden cells replayed."""
+        bundle = self.segmenter_bundle
+        if bundle is None:
+            with self.segmenter.make() as segmenter:
+                yield Detecting(segmenter=segmenter, models=(), reopen=lambda: None)
+            return
+        chosen, part = self.engines[SEGMENTER], self.segmenter.part
+        with opened(bundle, chosen) as engine, part(engine, bundle, self.segmenter.options) as segmenter:
+            yield Detecting(
+                segmenter=segmenter,
+                models=(_model(SEGMENTER, bundle, engine, chosen),),
+                reopen=partial(reopen, engine, bundle, chosen),
+            )
 
     def _tell_engines(self) -> None:
         """Log what `auto` chose and why, one line for all bundles that it holds for."""
@@ -150,6 +169,13 @@ def opened(bundle: Bundle, chosen: Chosen) -> Iterator[Engine]:
     with part(bundle.file(f"{encoding}.onnx"), manifest=bundle.manifest, options=options) as engine:
         replay(bundle, engine, encoding)
         yield engine
+
+
+def reopen(engine: Engine, bundle: Bundle, chosen: Chosen) -> None:
+    """Close an engine and open the same one again, its golden cells replayed. Raises as `opened`."""
+    engine.__exit__(None, None, None)
+    engine.__enter__()
+    replay(bundle, engine, chosen.part.encoding_of(bundle, chosen.options))
 
 
 def plan(settings: Settings) -> Plan:

@@ -13,7 +13,7 @@ from edgecell.app import Chosen, Plan
 from edgecell.errors import SourceUnavailable
 from edgecell.messages import NOTICE
 from edgecell.settings import PartSettings
-from edgecell.stopwatch import STAGES, Around, Lap, Stopwatch, TimedEngine, TimedPublisher, TimedSource
+from edgecell.stopwatch import STAGES, Around, Lap, Stopwatch, TimedPublisher, TimedSource
 from edgecell.wire import Frames, Model
 
 LOOPBACK = PartSettings(part="zmq", options={"endpoint": "tcp://127.0.0.1:*"}, where="bench")
@@ -30,7 +30,8 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Threads(msgspec.Struct, frozen=True, kw_only=True):
-    """CPU threads in use. engines: each in its own words. The frame path itself has three: capture, detect, and all else."""
+    """CPU threads in use. engines: each in its own words. The frame path itself has four: capture, detect, classify, and all
+    else."""
 
     opencv: int
     engines: tuple[str, ...]
@@ -82,7 +83,6 @@ def measure(plan: Plan, *, frames: int, warmup: int, preload: bool, on_lap: Call
         plan,
         settings=msgspec.structs.replace(plan.settings, run=run),
         source=_around(plan.source, TimedSource, watch, preload=frames if preload else 0),
-        engines={role: _around(engine, TimedEngine, watch) for role, engine in plan.engines.items()},
         publisher=_around(app.choose("publisher", LOOPBACK), TimedPublisher, watch),
     )
     with timed.runtime(watch) as runtime:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell import clock
 from edgecell.bundle import LOGITS, Bundle
 from edgecell.errors import InferenceError
 from edgecell.messages import Cell, Classification
@@ -29,6 +30,8 @@ class Classifier:
         self._engine = engine
         self.manifest = bundle.manifest
         self._names = bundle.class_names
+        self.engine_ns = 0
+        """Time spent inside the engine so far."""
 
     def crops(self, sightings: Sequence[Sighting]) -> list[Crop | None]:
         """The window around each cell, in order; None without a scale, since none of the right size can be cut then."""
@@ -75,7 +78,10 @@ class Classifier:
         return cut(seen.image, seen.cell.centre_px, seen.pixel_um or spec.pixel_um, spec.crop_um, spec.size_px)
 
     def _logits(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits = self._engine.infer(to_batch(crops, self.manifest.preprocess))[LOGITS]
+        batch = to_batch(crops, self.manifest.preprocess)
+        start = clock.monotonic_ns()
+        logits = self._engine.infer(batch)[LOGITS]
+        self.engine_ns += clock.monotonic_ns() - start
         if logits.shape != (len(crops), len(self._names)) or not np.isfinite(logits).all():
             what = (
                 f"{self._engine.description} gave logits {logits.shape} that are not {len(crops)} x {len(self._names)} numbers"

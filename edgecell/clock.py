@@ -20,6 +20,11 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def utc_ns() -> int:
+    """Wall clock as nanoseconds since 1970 in UTC."""
+    return time.time_ns()
+
+
 def sleep(seconds: float) -> None:
     """Wait `seconds` (pacing of simulated cameras)."""
     if seconds > 0:

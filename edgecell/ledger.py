@@ -1,25 +1,18 @@
-"""The books of one run: where every frame and every cell went, the state of the run, and the messages that say both.
+"""The books of one run: where every frame and every cell went, the condition of the run, and the messages that say both.
 
-    starting -> running <-> degraded (no frame that can be used for read_timeout_s)
-                   |            |
-                   +-----+------+
-                         v
-                     draining -> stopped
-                         |
-                         +-----> failed (an error that is not the frame's)
-
-Kept by one thread, without I/O. Counts made while no usable frame comes are not valid, those of a run that ends so neither:
-silence is no "no cells".
+Kept by one thread, without I/O. Counts made while something is wrong that spoils them are not valid, those of a run that ends
+so neither: silence is no "no cells". What was wrong at any moment of a window makes the whole window invalid.
 """
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from edgecell import clock, tally
 from edgecell.bundle import CellClass
+from edgecell.condition import Condition, Troubles
 from edgecell.errors import SourceUnavailable
 from edgecell.messages import Domain, FrameFates, FrameReport, PixelUmSource, Tally
 from edgecell.protocols import Progress
@@ -48,16 +41,14 @@ class Ledger:
         settings: RunSettings,
         source_id: str,
         classes: Mapping[str, CellClass],
-        models: tuple[Model, ...],
     ) -> None:
         self._identity, self._settings, self._source_id = identity, settings, source_id
-        self._classes, self._models = classes, models
+        self._classes = classes
+        self._models: tuple[Model, ...] = ()
         self._total, self._domain = Tally(), Domain()
         self._scale: tuple[float | None, PixelUmSource] = (None, "unknown")
-        self._phase: State = "starting"
-        self._draining = False
-        self._failure = self._trouble = ""
-        self._next_index = self._heartbeat_due_ns = 0
+        self._condition = Condition()
+        self._heartbeat_due_ns = self._unsent = 0
         self._sequences = {"counts": 0, "heartbeat": 0}
         self._started_ns = clock.monotonic_ns()
         self._window = _Window.start(self._total)
@@ -68,57 +59,71 @@ class Ledger:
 
     @property
     def state(self) -> State:
-        if self._phase != "running":
-            return self._phase
-        if self._draining:
-            return "draining"
-        return "degraded" if self._trouble else "running"
+        return self._condition.state
 
-    def run(self) -> None:
+    @property
+    def reason(self) -> str:
+        return self._condition.reason
+
+    def run(self, models: tuple[Model, ...]) -> None:
         """Frames may come from now on."""
+        self._models = models
         self._started_ns, self._window = clock.monotonic_ns(), _Window.start(self._total)
-        self._phase = "running"
+        self._condition = self._condition.to("running")
 
-    def drain(self) -> None:
-        """No further frame is read. A signal handler may call it at any moment: it assigns, and nothing else."""
-        self._draining = True
+    def drain(self) -> bool:
+        """No further frame is read. Whether that is new."""
+        if self._condition.phase != "running":
+            return False
+        self._condition = self._condition.to("draining")
+        return True
 
-    def silent(self, silent_s: float) -> None:
-        """The source was looked at in vain for so long. After read_timeout_s of that the run is degraded: it is no frame, not a
-        frame without cells."""
-        if silent_s < self._settings.read_timeout_s:
-            return
-        if not self._trouble:
-            LOG.warning("no usable frame from %s for %.1f s", self._source_id, silent_s)
-        self._trouble = f"no usable frame from {self._source_id} for {silent_s:.1f} s"
+    def wrong(self, troubles: Troubles) -> None:
+        """All that is wrong now. What is new and what is over goes to the log."""
+        before = self._condition.troubles
+        for topic in troubles.keys() - before.keys():
+            LOG.warning("%s", troubles[topic].text)
+        for topic in before.keys() - troubles.keys():
+            LOG.info("%s: over", topic)
+        self._condition = self._condition.with_troubles(troubles)
+        self._window.note(troubles)
 
-    def usable(self) -> None:
-        """A frame that can be looked at ends a silence."""
-        if self._trouble:
-            LOG.info("frames from %s again", self._source_id)
-        self._trouble = ""
+    def remark(self, text: str) -> None:
+        """Something that happened and spoils no count."""
+        self._window.remarks[text] = text
+
+    def unsent(self, messages: int) -> None:
+        """So many messages of the run could not be sent."""
+        self._unsent = messages
 
     def end(self, failure: str | None) -> tuple[CountsMessage, Heartbeat]:
         """The last two messages, of a run that failed or (None) stopped. Frames still on their way were given up."""
-        self._total = tally.drop(self._total, self.frames.in_flight)
-        self._phase, self._failure = ("stopped", "") if failure is None else ("failed", failure)
+        given_up = "drain: out of time" if failure is None else "run: failed"
+        self._total = tally.drop(self._total, given_up, self.frames.in_flight)
+        self._condition = self._condition.to("stopped") if failure is None else self._condition.to("failed", failure)
         return self.counts(), self._heartbeat()
 
     def captured(self, frames: int) -> None:
         """So many frames were read since the start, those included that the source numbered but never gave."""
         self._total = tally.capture(self._total, frames - self.frames.captured)
 
-    def arrived(self, index: int) -> None:
-        """The next captured frame that the source gave; those that it left out are dropped."""
-        lost = index - self._next_index
-        self._next_index = index + 1
-        if lost:
-            LOG.warning("%d frames lost before frame %d of %s", lost, index, self._source_id)
-            self._total = tally.drop(self._total, lost)
+    def lost(self, frames: int, before: int) -> None:
+        """The source numbered frames that it never gave, before frame `before`."""
+        if frames:
+            LOG.warning("%d frames lost before frame %d of %s", frames, before, self._source_id)
+            self._total = tally.drop(self._total, "source: lost", frames)
 
-    def fail(self) -> None:
-        """A captured frame could not be used."""
+    def drop(self, reason: str) -> None:
+        """A captured frame was given up. The first of each reason goes to the log."""
+        if reason not in self._total.dropped_reasons:
+            LOG.warning("frames of %s are dropped: %s", self._source_id, reason)
+        self._total = tally.drop(self._total, reason)
+
+    def fail(self, reason: str = "") -> None:
+        """A captured frame could not be used. reason: of a failure that is not the frame's own, so the window is not valid."""
         self._total = tally.fail(self._total)
+        if reason:
+            self._window.wrong[reason] = f"a frame failed, {reason}"
 
     def add(self, report: FrameReport) -> None:
         """A captured frame was processed or gated."""
@@ -176,7 +181,8 @@ class Ledger:
 
     def _counts(self, sequence: int) -> CountsMessage:
         now, window = clock.monotonic_ns(), self._window
-        invalid = self._trouble or self._failure
+        window.note(self._condition.troubles)
+        invalid = "; ".join([*filter(None, [self._condition.failure]), *window.wrong.values()])
         return CountsMessage(
             device_id=self._identity.device_id,
             run_id=self._identity.run_id,
@@ -193,6 +199,7 @@ class Ledger:
             counting=self._settings.counting,
             frames=frames_of(self._total.frames),
             gated_reasons=dict(self._total.gated_reasons),
+            dropped_reasons=dict(self._total.dropped_reasons),
             latency_ms=window.latency(),
             differential=tally.differential(self._total, self._classes),
             pixel_um=self._scale[0],
@@ -202,6 +209,7 @@ class Ledger:
             models=self._models,
             valid=not invalid,
             invalid_reason=invalid,
+            remarks=tuple(window.remarks.values()),
         )
 
     def _heartbeat(self) -> Heartbeat:
@@ -212,24 +220,34 @@ class Ledger:
             utc=clock.utc_now(),
             clock_synced=clock.synced(),
             state=self.state,
-            reason=self._failure or self._trouble,
+            reason=self.reason,
             uptime_s=(clock.monotonic_ns() - self._started_ns) / 1e9,
             frames=frames_of(self._total.frames),
+            unsent=self._unsent,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Window:
-    """The time since the last counts message. latencies_ms grows by one float a frame and starts anew with each window."""
+    """The time since the last counts message. latencies_ms grows by one float a frame and starts anew with each window.
+
+    wrong: by topic, the latest words for what spoilt its counts. remarks: for what did not.
+    """
 
     start_ns: int
     start_utc: str
     before: Tally
-    latencies_ms: list[float]
+    latencies_ms: list[float] = field(default_factory=list)
+    wrong: dict[str, str] = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def start(cls, before: Tally) -> "_Window":
-        return cls(start_ns=clock.monotonic_ns(), start_utc=clock.utc_now(), before=before, latencies_ms=[])
+        return cls(start_ns=clock.monotonic_ns(), start_utc=clock.utc_now(), before=before)
+
+    def note(self, troubles: Troubles) -> None:
+        for topic, trouble in troubles.items():
+            (self.wrong if trouble.spoils else self.remarks)[topic] = trouble.text
 
     def latency(self) -> Latency | None:
         if not self.latencies_ms:

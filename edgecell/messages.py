@@ -7,8 +7,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecell.errors import FrameCorrupt
-
 NOTICE = "For research use only. Not for use in diagnostic procedures."
 
 Exclusion = Literal["edge", "duplicate", "rejected"]
@@ -95,21 +93,6 @@ class Detected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Look:
-    """What one look at a source gave: a frame, one that cannot be used, or neither; on its way through the frame path.
-
-    read_ns: monotonic clock when the look was over. silent_s: seconds of looking since the last frame that could be used.
-    detected: of the frame, once it has been through gate and segmenter.
-    """
-
-    read_ns: int
-    silent_s: float
-    frame: Frame | None = None
-    corrupt: FrameCorrupt | None = None
-    detected: Detected | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Classification:
     """The label of one cell.
 
@@ -136,7 +119,10 @@ class Domain:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameReport:
-    """All that is known of one processed or gated frame. classifications has one entry for each cell not excluded."""
+    """All that is known of one processed or gated frame. classifications has one entry for each cell not excluded.
+
+    engine_us: of stage_us["classify"], the time inside engines.
+    """
 
     frame_index: int
     captured_ns: int
@@ -148,6 +134,7 @@ class FrameReport:
     pixel_um_source: PixelUmSource
     stage_us: Mapping[str, float]
     domain: Domain = Domain()
+    engine_us: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,13 +151,14 @@ class FrameFates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """Counts so far. sum(counts) + unsure + sum(excluded) = cells_total."""
+    """Counts so far. sum(counts) + unsure + sum(excluded) = cells_total; the reasons add up to the frames gated and dropped."""
 
     counts: Mapping[str, int] = field(default_factory=dict)
     unsure: int = 0
     excluded: Mapping[Exclusion, int] = field(default_factory=dict)
     frames: FrameFates = FrameFates()
     gated_reasons: Mapping[str, int] = field(default_factory=dict)
+    dropped_reasons: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def cells_total(self) -> int:

@@ -64,9 +64,9 @@ def classify(
     classifiers: by kind of cell; cells of other kinds keep their kind as label. slide: what the run's earlier cells say of
     it; with these frames it comes back. Its stain is evened out before the network sees a cell, and where it looks
     foreign no cell is decided. stage_us adds `classify` to accepted frames: the time of the whole batch shared out evenly, so
-    that sums over frames are true.
+    that sums over frames are true; engine_us is shared out in the same way.
     """
-    start = now()
+    start, engine_ns = now(), _engine_ns(classifiers)
     labels, slide = _labels(detected, classifiers, slide)
     seen = []
     for each, answers in zip(detected, labels, strict=True):
@@ -74,7 +74,12 @@ def classify(
         seen.append(domain)
     accepted = sum(each.segmentation is not None for each in detected)
     share_us = (now() - start) / 1000 / max(accepted, 1)
-    return [_report(each, labels[at], seen[at], share_us) for at, each in enumerate(detected)], slide
+    engine_us = (_engine_ns(classifiers) - engine_ns) / 1000 / max(accepted, 1)
+    return [_report(each, labels[at], seen[at], share_us, engine_us) for at, each in enumerate(detected)], slide
+
+
+def _engine_ns(classifiers: Mapping[Kind, Classifier]) -> int:
+    return sum(classifier.engine_ns for classifier in classifiers.values())
 
 
 def _hold_back(
@@ -142,7 +147,9 @@ def _sightings(detected: Detected) -> list[Sighting]:
     ]
 
 
-def _report(detected: Detected, labels: Mapping[int, Classification], domain: Domain, share_us: float) -> FrameReport:
+def _report(
+    detected: Detected, labels: Mapping[int, Classification], domain: Domain, share_us: float, engine_us: float
+) -> FrameReport:
     frame, found = detected.frame, detected.segmentation
     cells: tuple[Cell, ...] = found.cells if found else ()
     return FrameReport(
@@ -156,4 +163,5 @@ def _report(detected: Detected, labels: Mapping[int, Classification], domain: Do
         pixel_um_source=found.pixel_um_source if found else "unknown",
         stage_us={**detected.stage_us, "classify": share_us} if found else detected.stage_us,
         domain=domain,
+        engine_us=engine_us if found else 0.0,
     )

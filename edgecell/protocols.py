@@ -42,11 +42,16 @@ class Part(Protocol):
 class FrameSource(Part, Protocol):
     """Frames in order.
 
+    live: whether it goes on whether or not anyone reads (a camera), so that who is behind must drop; files wait.
+
     read raises FrameTimeout when nothing came within timeout_s, FrameCorrupt for a frame that cannot be used (it took an
     index), SourceUnavailable when the source is gone. None is the end of the stream.
     """
 
     source_id: str
+
+    @property
+    def live(self) -> bool: ...
 
     def read(self, timeout_s: float) -> Frame | None: ...
 

@@ -80,6 +80,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     read_timeout_s: seconds without a frame before the source counts as timed out.
     counting: "every_frame" counts a cell in every frame that shows it.
+    batch_wait_ms: longest that a frame waits for others to share the classifiers' batch; 0 takes what lies ready.
+    hang_s: seconds at one piece of work after which a stage counts as hanging. memory_mib: most that the process should hold.
     """
 
     max_frames: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -87,6 +89,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     heartbeat_s: Seconds = 1.0
     read_timeout_s: Seconds = 5.0
     counting: Literal["every_frame"] = "every_frame"
+    batch_wait_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 2.0
+    hang_s: Seconds = 30.0
+    memory_mib: Annotated[int, msgspec.Meta(ge=64)] | None = None
 
 
 class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

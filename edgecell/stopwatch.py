@@ -1,7 +1,7 @@
-"""Times a run from outside: looks on as an observer, and stands around the source, the engines and the publisher.
+"""Times a run from outside: looks on as an observer, and stands around the source and the publisher.
 
-    read | wait | gate, segment | wait | classify, tally | publish
-         ^ captured                                      ^ settled ^ served: the lap is over
+    read | wait | gate, segment | wait | classify | wait | tally | publish
+         ^ captured                                          ^ settled ^ served: the lap is over
 
 Laps overlap: while one frame is classified, the next is detected and the one after it read. Nothing of the frame path is
 written again here: the runtime says when a frame is settled and how long it waited between threads, the pipeline says how long
@@ -16,12 +16,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import Self
 
 from edgecell import clock
-from edgecell.bundle import Bundle, Encoding, Manifest
 from edgecell.errors import FrameCorrupt
 from edgecell.messages import NUCLEATED, Frame, FrameReport
 from edgecell.protocols import Progress
@@ -71,7 +68,7 @@ class Stopwatch:
         self._on_lap = on_lap
         self._began_ns: int | None = None
         self._on_way: dict[int, _Read] = {}
-        self._settled_ns = self._engine_ns = 0
+        self._settled_ns = 0
         self._report: FrameReport | None = None
 
     def reading(self) -> None:
@@ -82,11 +79,6 @@ class Stopwatch:
         now, size_px = clock.monotonic_ns(), (frame.image.shape[1], frame.image.shape[0])
         self._on_way[frame.index] = _Read(size_px=size_px, began_ns=self._began_ns or now, read_ns=now)
         self._began_ns = None
-
-    def inferred(self, nanoseconds: int) -> None:
-        """For the frame in hand; the replay of golden cells comes before there is any."""
-        if self._on_way:
-            self._engine_ns += nanoseconds
 
     def settled(self, report: FrameReport | None, progress: Callable[[], Progress]) -> None:  # noqa: ARG002 an Observer's
         self._report = report
@@ -101,7 +93,7 @@ class Stopwatch:
         if report is None:
             return
         self.laps.append(self._lap(report, self._on_way.pop(report.frame_index), now))
-        self._report, self._engine_ns = None, 0
+        self._report = None
         self._on_lap(self.laps[-1])
 
     def _lap(self, report: FrameReport, read: _Read, served_ns: int) -> Lap:
@@ -118,7 +110,7 @@ class Stopwatch:
             nucleated=sum(cell.kind == NUCLEATED for cell in report.cells),
             classified=sum(answer.probabilities is not None for answer in report.classifications),
             stages_ms=stages_ms,
-            engine_ms=self._engine_ns / 1e6,
+            engine_ms=report.engine_us / 1e3,
             end_to_end_ms=(served_ns - report.captured_ns) / 1e6,
             began_ns=read.began_ns,
             over_ns=served_ns,
@@ -149,6 +141,11 @@ class TimedSource(Around):
     """Starts over when the source ends, and numbers on. preload: frames to read in advance, so that reading costs nothing."""
 
     preload: int
+
+    @property
+    def live(self) -> bool:
+        """What is kept waits for its reader."""
+        return bool(self._inner.live) and not self.preload
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -192,26 +189,6 @@ class TimedSource(Around):
             self._next_index = error.index + 1
             raise
         return frame if frame is None else dataclasses.replace(frame, index=frame.index + self._first)
-
-
-class TimedEngine(Around):
-    """A segmenter's engine is no part of the stage `classify`, and runs on another thread: its time is in `segment`."""
-
-    def __init__(self, *arguments: Any, manifest: Manifest, **named: Any) -> None:
-        super().__init__(*arguments, manifest=manifest, **named)
-        self._classifies = manifest.task == "classify"
-
-    @classmethod
-    def encoding_of(cls, bundle: Bundle, options: Any) -> Encoding:
-        encoding: Encoding = cls.part.encoding_of(bundle, options)
-        return encoding
-
-    def infer(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
-        start = clock.monotonic_ns()
-        answers: Mapping[str, NDArray[np.float32]] = self._inner.infer(batch)
-        if self._classifies:
-            self.watch.inferred(clock.monotonic_ns() - start)
-        return answers
 
 
 class TimedPublisher(Around):

@@ -34,9 +34,15 @@ def capture(tally: Tally, frames: int = 1) -> Tally:
     return _frames(tally, captured=frames, in_flight=frames)
 
 
-def drop(tally: Tally, frames: int = 1) -> Tally:
-    """Captured frames that were given up unseen (the path was busy, or the source lost them). ValueError: none in flight."""
-    return _frames(tally, dropped=frames, in_flight=-frames)
+def drop(tally: Tally, reason: str, frames: int = 1) -> Tally:
+    """Captured frames that were given up (the path was busy, or the source lost them). ValueError: none in flight.
+
+    reason: the stage and what happened, such as `detect: behind`.
+    """
+    if not frames:
+        return tally
+    reasons = Counter(tally.dropped_reasons) + Counter({reason: frames})
+    return replace(_frames(tally, dropped=frames, in_flight=-frames), dropped_reasons=dict(reasons))
 
 
 def fail(tally: Tally, frames: int = 1) -> Tally:
@@ -76,6 +82,7 @@ def combine(one: Tally, other: Tally) -> Tally:
         excluded=_sum(one.excluded, other.excluded),
         frames=FrameFates(**{name: a + b for name, a, b in pairs}),
         gated_reasons=_sum(one.gated_reasons, other.gated_reasons),
+        dropped_reasons=_sum(one.dropped_reasons, other.dropped_reasons),
     )
 
 

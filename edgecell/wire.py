@@ -114,6 +114,7 @@ class CountsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema
     ]
     frames: Frames
     gated_reasons: Annotated[dict[str, Count], _says("Gated frames of the run by reason.")]
+    dropped_reasons: Annotated[dict[str, Count], _says("Dropped frames of the run by stage and reason.")]
     latency_ms: Annotated[Latency | None, _says("null when no frame was processed in the window.")]
     differential: Differential
     pixel_um: Annotated[float | None, _says("Micrometres a pixel that cells were measured with; null if unknown.")]
@@ -128,6 +129,7 @@ class CountsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema
     models: Annotated[tuple[Model, ...], _says("What labels the cells.")]
     valid: Annotated[bool, _says("false: something is wrong on the device, do not rely on this window.")]
     invalid_reason: Annotated[str, _says("What is wrong, empty when valid.")] = ""
+    remarks: Annotated[tuple[str, ...], _says("What else happened in the window. It spoils no count.")] = ()
     journal_position: Annotated[
         int | None, _says("Where the device's journal has this window, with every cell of it; null where it keeps none.")
     ] = None

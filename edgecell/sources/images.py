@@ -32,6 +32,7 @@ class ImagesSource:
     """
 
     Options = ImagesOptions
+    live = False
 
     def __init__(self, options: ImagesOptions) -> None:
         self.source_id = "images"

@@ -92,6 +92,7 @@ class V4l2Source:
     """
 
     Options = V4l2Options
+    live = True
 
     def __init__(self, options: V4l2Options, open_capture: Callable[[str, int], Capture] = cv2.VideoCapture) -> None:
         self._options, self._open_capture = options, open_capture

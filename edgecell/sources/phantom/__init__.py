@@ -25,12 +25,16 @@ from edgecell.sources.phantom.view import View
 
 
 class PhantomSource:
-    """Frames of the phantom slide, the same for the same options and index. Its frames do not know their pixel_um."""
+    """Frames of the phantom slide, the same for the same options and index. Its frames do not know their pixel_um.
+
+    With a frame rate it is a camera, which goes on whether or not anyone reads; without one it is a file.
+    """
 
     Options = phantom_options.Options
 
     def __init__(self, options: phantom_options.Options) -> None:
         self.source_id = "phantom"
+        self.live = options.fps is not None
         self._options = options
         self._first = self._index = 0
         self._started_ns = 0

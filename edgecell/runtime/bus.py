@@ -1,0 +1,61 @@
+"""The publisher, kept at work: what goes wrong with it never ends a run."""
+
+import logging
+
+from edgecell.condition import Trouble, Troubles
+from edgecell.errors import PublishError
+from edgecell.protocols import Publisher
+from edgecell.runtime.backoff import Backoff
+from edgecell.wire import Message, to_wire
+
+LOG = logging.getLogger(__name__)
+
+
+class Bus:
+    """A publisher that was entered on this thread. After an error it is closed and opened again, with ever longer waits.
+
+    unsent: messages that were not sent. They are missed by their sequence, and the next one has all totals.
+    """
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._backoff = Backoff()
+        self._lost = ""
+        self.unsent = 0
+
+    @property
+    def troubles(self) -> Troubles:
+        """They spoil no count."""
+        if not self._lost:
+            return {}
+        return {"bus": Trouble(f"{self._lost}; tried again {self._backoff.words}", spoils=False)}
+
+    def publish(self, message: Message) -> None:
+        if self._lost:
+            self.unsent += 1
+            return
+        try:
+            self._publisher.publish(*to_wire(message))
+            self._backoff.reset()
+        except PublishError as error:
+            self.unsent += 1
+            self._lose(error)
+
+    def serve(self) -> None:
+        """Answer listeners, or, while it is lost, open it again when it is time. Never waits for a listener."""
+        try:
+            if self._lost and self._backoff.wait_s == 0:
+                self._publisher.__enter__()
+                LOG.warning("the bus is back")
+                self._lost = ""
+            if not self._lost:
+                self._publisher.serve(0)
+        except PublishError as error:
+            self._lose(error)
+
+    def _lose(self, error: PublishError) -> None:
+        if not self._lost:
+            LOG.error("the bus is lost and will be tried again: %s", error)
+        self._publisher.__exit__(None, None, None)
+        self._lost = error.what
+        self._backoff.failed()

@@ -1,0 +1,96 @@
+"""A source that may go and come back."""
+
+import logging
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from typing_extensions import Self
+
+from edgecell import clock
+from edgecell.condition import Trouble, Troubles
+from edgecell.errors import FrameCorrupt, FrameTimeout, SourceError, SourceUnavailable
+from edgecell.messages import Frame
+from edgecell.protocols import FrameSource
+from edgecell.runtime.backoff import Backoff
+from edgecell.runtime.look import numbered
+
+LOG = logging.getLogger(__name__)
+
+
+class Camera(AbstractContextManager["Camera"]):
+    """A source, entered, read and closed on one thread. A live one that is gone in the middle of the run is closed and opened
+    again, with ever longer waits; files that are gone are gone.
+
+    A source numbers from 0 when it is opened: its frames are numbered on here, so that an index stands for one frame of the
+    run. What it would have seen while it was away has no number: that is no loss of frames but time without any, and said.
+    """
+
+    def __init__(self, source: FrameSource) -> None:
+        self._source = source
+        self._backoff = Backoff()
+        self._open = False
+        self._lost = ""
+        self._first = self._next = 0
+
+    def __enter__(self) -> Self:
+        self._source.__enter__()
+        self._open = True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
+        if self._open:
+            self._open = False
+            self._source.__exit__(kind, error, trace)
+
+    @property
+    def troubles(self) -> Troubles:
+        if not self._lost:
+            return {}
+        return {"camera": Trouble(f"{self._lost}; tried again {self._backoff.words}")}
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """As a source's, but that SourceUnavailable of a live one is a FrameTimeout while it is away."""
+        if not self._open and not self._opened_again(timeout_s):
+            raise FrameTimeout(self._lost)
+        try:
+            frame = self._source.read(timeout_s)
+        except FrameCorrupt as error:
+            error.index += self._first
+            self._next = error.index + 1
+            raise
+        except SourceUnavailable as error:
+            if not self._source.live:
+                raise
+            self._lose(error)
+            raise FrameTimeout(self._lost) from error
+        if frame is None:
+            return None
+        frame = numbered(frame, self._first)
+        self._next = frame.index + 1
+        if self._lost:
+            LOG.warning("%s is back", self._source.source_id)
+            self._lost = ""
+            self._backoff.reset()
+        return frame
+
+    def _opened_again(self, timeout_s: float) -> bool:
+        """Whether it was time to try, and it worked; else timeout_s have passed, or what was left to wait."""
+        wait_s = self._backoff.wait_s
+        if wait_s > 0:
+            clock.sleep(min(wait_s, timeout_s))
+            return False
+        try:
+            self._source.__enter__()
+        except SourceError as error:
+            self._lost = error.what
+            self._backoff.failed()
+            return False
+        self._open, self._first = True, self._next
+        return True
+
+    def _lose(self, error: SourceUnavailable) -> None:
+        if not self._lost:
+            LOG.warning("%s is lost and will be tried again: %s", self._source.source_id, error)
+        self._lost = error.what
+        self._backoff.failed()
+        self.__exit__(None, None, None)

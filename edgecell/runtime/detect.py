@@ -1,0 +1,55 @@
+"""The detect thread: gate and segmenter."""
+
+from dataclasses import replace
+
+from edgecell import clock, pipeline
+from edgecell.condition import Troubles
+from edgecell.errors import InferenceError
+from edgecell.gate import GateState, Limits
+from edgecell.protocols import Segmenter
+from edgecell.runtime.capture import GLANCE_S
+from edgecell.runtime.look import Look, words
+from edgecell.runtime.mailbox import Mailbox
+from edgecell.runtime.mending import Mending
+from edgecell.runtime.stage import Detecting
+from edgecell.runtime.watchdog import Pulse
+
+
+class Detect:
+    """Takes looks out of `seen` and puts them into `found`, in order. A frame whose segmenter fails goes on as failed."""
+
+    def __init__(self, seen: Mailbox[Look], found: Mailbox[Look], gate: GateState) -> None:
+        self._seen, self._found, self._gate = seen, found, gate
+        self._mending: Mending | None = None
+
+    @property
+    def troubles(self) -> Troubles:
+        return self._mending.troubles if self._mending else {}
+
+    def work(self, tools: Detecting, pulse: Pulse) -> None:
+        self._mending = mending = Mending("detect", tools.reopen)
+        while not self._seen.over:
+            look = self._seen.get(GLANCE_S)
+            if look is None:
+                continue
+            try:
+                with pulse.at(f"frame {look.index}"):
+                    look = self._through(look, tools.segmenter, mending)
+            except BaseException as error:
+                self._found.put(replace(look, failed=f"detect: {words(error)}"))
+                raise
+            if not self._found.put(look):
+                return
+
+    def _through(self, look: Look, segmenter: Segmenter, mending: Mending) -> Look:
+        """Raises what ends the run."""
+        if look.frame is None:
+            return look
+        try:
+            detected, self._gate = pipeline.detect(look.frame, segmenter, Limits(), self._gate, clock.monotonic_ns)
+        except InferenceError as error:
+            mending.failed(error)
+            return replace(look, failed=f"detect: {words(error)}")
+        if detected.segmentation is not None:
+            mending.worked()
+        return replace(look, detected=detected, gate=self._gate)

@@ -1,0 +1,46 @@
+"""What goes from thread to thread."""
+
+from dataclasses import dataclass, replace
+
+from edgecell.errors import EdgecellError, FrameCorrupt
+from edgecell.gate import GateState
+from edgecell.messages import Detected, Frame, FrameReport
+from edgecell.pipeline import SlideState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Look:
+    """What one look at a source gave: a frame, one that cannot be used, or (both None) nothing; and what became of it since.
+
+    read_ns: monotonic clock when the look was over. index: of the frame, whole or not. lost: frames before this one that the
+    source numbered and never gave.
+    detected, gate: of the frame, once it has been through gate and segmenter, and what the gate has learnt up to it.
+    report, slide: of the frame, once its cells are classified, and what the run has told of its slide up to it.
+    failed, dropped: why it went no further, as `stage: reason`, "" while it goes on.
+    """
+
+    read_ns: int
+    index: int | None = None
+    lost: int = 0
+    frame: Frame | None = None
+    corrupt: FrameCorrupt | None = None
+    detected: Detected | None = None
+    gate: GateState | None = None
+    report: FrameReport | None = None
+    slide: SlideState | None = None
+    failed: str = ""
+    dropped: str = ""
+
+    def without(self, reason: str) -> "Look":
+        """The same, dropped: its image is let go."""
+        return replace(self, frame=None, dropped=reason)
+
+
+def numbered(frame: Frame, first: int) -> Frame:
+    """The frame of a source that was opened when `first` frames of the run had been numbered."""
+    return replace(frame, index=frame.index + first) if first else frame
+
+
+def words(error: BaseException) -> str:
+    """Why a frame failed, in one line."""
+    return error.what if isinstance(error, EdgecellError) else type(error).__name__
