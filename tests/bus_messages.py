@@ -39,6 +39,7 @@ def counts_message(sequence: int = 0, **changes: Any) -> CountsMessage:
         "counting": "every_frame",
         "frames": frames_of(TALLY.frames),
         "gated_reasons": dict(TALLY.gated_reasons),
+        "dropped_reasons": dict(TALLY.dropped_reasons),
         "latency_ms": Latency(p50=31.0, p95=40.5, p99=44.0),
         "differential": differential(TALLY, CLASSES),
         "pixel_um": 0.1,

@@ -35,7 +35,7 @@ class Bus:
             self.unsent += 1
             return
         try:
-            self._publisher.publish(*to_wire(message))
+            self._publisher.publish(*to_wire(self._publisher.outgoing(message)))
             self._backoff.reset()
         except PublishError as error:
             self.unsent += 1

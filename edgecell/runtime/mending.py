@@ -17,7 +17,7 @@ class Mending:
 
     def __init__(self, stage: str, reopen: Callable[[], None]) -> None:
         self._stage, self._reopen = stage, reopen
-        self._failures = 0
+        self._openings = 0
         self._what = ""
 
     @property
@@ -25,16 +25,20 @@ class Mending:
         """From a failure until the next success. Read by another thread."""
         if not self._what:
             return {}
-        return {f"{self._stage} engine": Trouble(f"{self._stage}: {self._what}; opened again, {self._failures} of {MOST}")}
+        return {
+            f"{self._stage} engine": Trouble(
+                f"{self._stage}: {self._what}; the engine was opened again, {self._openings} of {MOST} times"
+            )
+        }
 
     def failed(self, error: InferenceError) -> None:
         """After a frame failed. Raises the error after MOST openings in vain, and what opening raises."""
-        self._failures += 1
-        if self._failures > MOST:
-            raise error
         self._what = error.what
-        LOG.error("%s: the engine failed and is opened again, %d of %d: %s", self._stage, self._failures, MOST, error)
+        if self._openings == MOST:
+            raise error
+        self._openings += 1
+        LOG.error("%s: the engine failed and is opened again, %d of %d times: %s", self._stage, self._openings, MOST, error)
         self._reopen()
 
     def worked(self) -> None:
-        self._failures, self._what = 0, ""
+        self._openings, self._what = 0, ""

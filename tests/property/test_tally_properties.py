@@ -48,7 +48,7 @@ def reports(draw: st.DrawFn) -> FrameReport:
     )
 
 
-EVENTS = st.lists(st.one_of(reports(), st.sampled_from(["drop", "fail", "fly"])), max_size=12)
+EVENTS = st.lists(st.one_of(reports(), st.sampled_from(["detect: behind", "source: lost", "fail", "fly"])), max_size=12)
 Event = FrameReport | str
 
 
@@ -56,7 +56,9 @@ def settle(tally: Tally, event: Event) -> Tally:
     tally = capture(tally)
     if isinstance(event, FrameReport):
         return add(tally, event, CLASSES)
-    return {"drop": drop, "fail": fail}.get(event, lambda same: same)(tally)
+    if event == "fail":
+        return fail(tally)
+    return tally if event == "fly" else drop(tally, event)
 
 
 def tally_of(events: list[Event]) -> Tally:
@@ -73,6 +75,7 @@ def test_nothing_is_lost(events: list[Event]) -> None:
     assert frames.captured == len(events)
     assert frames.captured == frames.processed + frames.dropped + frames.gated + frames.failed + frames.in_flight
     assert sum(tally.gated_reasons.values()) == frames.gated
+    assert sum(tally.dropped_reasons.values()) == frames.dropped
     found = sum(len(event.cells) for event in events if isinstance(event, FrameReport))
     assert sum(tally.counts.values()) + tally.unsure + sum(tally.excluded.values()) == found == tally.cells_total
 

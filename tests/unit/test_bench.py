@@ -66,7 +66,6 @@ def test_laps_overlap_and_are_split_into_their_stages(monkeypatch: pytest.Monkey
     ticking.passes(1000)
     monkeypatch.setattr(stopwatch, "clock", ticking)
     watch = Stopwatch(lambda _: None)
-    watch.inferred(9_000_000)  # golden cells
     watch.reading()
     ticking.passes(3)
     watch.reading()  # a time-out was in between
@@ -78,10 +77,8 @@ def test_laps_overlap_and_are_split_into_their_stages(monkeypatch: pytest.Monkey
     second = frame(1, captured_ns=ticking.ns)
     watch.captured(second)
     watch.reading()  # for a third, which never comes
-    watch.inferred(2_000_000)
-    watch.inferred(1_000_000)
     ticking.passes(16)
-    watch.settled(report(first, {"wait": 1000, "gate": 1000, "segment": 14_000, "classify": 8000}), unasked)
+    watch.settled(report(first, {"wait": 1000, "gate": 1000, "segment": 14_000, "classify": 8000}, engine_us=3000), unasked)
     ticking.passes(5)
     watch.served()
     watch.served()  # nothing in hand: no lap
@@ -168,6 +165,7 @@ class Ending:
     """A stand-in source of three frames, the second damaged."""
 
     source_id = "ending"
+    live = False
 
     def __init__(self) -> None:
         self._index = 0
@@ -212,7 +210,7 @@ def frame(index: int, captured_ns: int = 0) -> Frame:
     return Frame(source_id="test", index=index, captured_ns=captured_ns, image=image)
 
 
-def report(seen: Frame, stage_us: Mapping[str, float]) -> FrameReport:
+def report(seen: Frame, stage_us: Mapping[str, float], engine_us: float = 0) -> FrameReport:
     return FrameReport(
         frame_index=seen.index,
         captured_ns=seen.captured_ns,
@@ -223,4 +221,5 @@ def report(seen: Frame, stage_us: Mapping[str, float]) -> FrameReport:
         pixel_um=None,
         pixel_um_source="unknown",
         stage_us=stage_us,
+        engine_us=engine_us,
     )

@@ -13,20 +13,25 @@ from types import TracebackType
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from run_tools import classifying, detecting
 from tiny_bundle import CLASSES, tiny_manifest
 from typing_extensions import Self
 
-from edgecell import clock, runtime
+from edgecell import clock
 from edgecell.bundle import Bundle
 from edgecell.classify import Classifier
 from edgecell.errors import EdgecellError, FrameCorrupt, FrameTimeout, InferenceError, SourceUnavailable
 from edgecell.ledger import Identity
 from edgecell.messages import Cell, Frame, FrameReport, Segmentation
 from edgecell.protocols import FrameSource, Observer, Probe, Progress, Publisher, Replayable, Segmenter
-from edgecell.runtime import GLANCE_S, Mailbox, Runtime
+from edgecell.runtime import Runtime, loop
+from edgecell.runtime.capture import GLANCE_S
+from edgecell.runtime.mailbox import Mailbox
+from edgecell.runtime.mending import MOST
 from edgecell.settings import RunSettings
 from edgecell.wire import CountsMessage, Heartbeat, Message, from_wire
 
@@ -55,8 +60,8 @@ LINE: "list[Watched]" = []
 class Watched(Mailbox[Any]):
     """A mailbox that knows whether all that went in has been dealt with. It wakes nobody for nothing."""
 
-    def __init__(self, capacity: int) -> None:
-        super().__init__(capacity)
+    def __init__(self, capacity: int, on_drop: Callable[[Any], None] | None = None) -> None:
+        super().__init__(capacity, on_drop)
         self._accepted, self._taken, self._done = 0, 0, -1
         LINE.append(self)
 
@@ -64,9 +69,14 @@ class Watched(Mailbox[Any]):
         self._accepted += 1
         return super().put(item)
 
+    def push(self, item: object) -> bool:
+        self._accepted += 1
+        return super().push(item)
+
     def get(self, timeout_s: float) -> Any:
-        self._done = self._taken
-        item = super().get(60)
+        if timeout_s:  # else it looks for company for what it has not dealt with yet
+            self._done = self._taken
+        item = super().get(60 if timeout_s else 0)
         self._taken += item is not None
         return item
 
@@ -77,8 +87,8 @@ class Watched(Mailbox[Any]):
 
 
 def settle() -> None:
-    """Wait for everyone downstream: the detect thread first, since it gives work to the calling one."""
-    for mailbox in LINE:
+    """Wait for everyone downstream, from the detect thread to the calling one."""
+    for mailbox in reversed(LINE):
         while not mailbox.is_quiet:
             real_time.sleep(0.0002)
 
@@ -106,6 +116,7 @@ class Camera(Part):
     """A stand-in source that lives through events, then ends its stream."""
 
     source_id = "camera"
+    live = False
 
     def __init__(self, time: Clock, events: Sequence[Event]) -> None:
         self._time, self._events = time, list(events)
@@ -221,7 +232,8 @@ class Bench:
 
     def __init__(self, time: Clock, events: Sequence[Event], *, takes_s: float = 0.0, **settings: object) -> None:
         self.time, self.bus, self.onlooker = time, Bus(time), Onlooker()
-        self.settings = RunSettings(**{"window_s": 1.0, "heartbeat_s": 0.5, "read_timeout_s": 2.0, **settings})  # type: ignore[arg-type]
+        chosen = {"window_s": 1.0, "heartbeat_s": 0.5, "read_timeout_s": 2.0, "batch_wait_ms": 0, **settings}
+        self.settings = msgspec.convert(chosen, RunSettings)
         self.source: FrameSource = Camera(time, events)
         self.segmenter: Segmenter = Finder(time, takes_s)
         self.classifiers: dict[str, Classifier] = {}
@@ -233,10 +245,9 @@ class Bench:
             identity=Identity(device_id="d", run_id="r", sample_id="s"),
             settings=self.settings,
             source=self.source,
-            segmenter=self.segmenter,
-            classifiers=self.classifiers,
+            detecting=detecting(self.segmenter),
+            classifying=classifying(self.classifiers),
             classes={each.name: each for each in manifest.classes},
-            models=(),
             publisher=publisher,
             observer=observer or self.onlooker,
         )
@@ -259,7 +270,7 @@ class Bench:
 def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
     stand_in = Clock()
     LINE.clear()
-    monkeypatch.setattr(runtime, "Mailbox", Watched)
+    monkeypatch.setattr(loop, "Mailbox", Watched)
     monkeypatch.setattr(clock, "monotonic_ns", stand_in.monotonic_ns)
     return stand_in
 
@@ -395,11 +406,12 @@ def test_slow_work_on_a_frame_is_no_silence(time: Clock) -> None:
 
 
 def test_frames_that_cannot_be_used_are_a_silence_too(time: Clock) -> None:
-    events = [frame(0), *(event for index in range(1, 13) for event in (0.2, corrupt(index))), frame(13)]
+    events = [frame(0), *(event for index in range(1, 13) for event in (0.2, corrupt(index))), frame(13), 1.1, frame(14)]
     bench = Bench(time, events, heartbeat_s=0.1)
     last = bench.run().counts
     assert "degraded" in {message.state for message in bench.heartbeats}
-    assert (last.valid, last.frames.failed) == (True, 12)
+    assert (last.valid, last.frames.failed) == (True, 12)  # a window without it
+    assert not all(message.valid for message in bench.counts)
 
 
 def test_a_run_that_is_stopped_in_silence_ends_with_counts_that_are_not_valid(time: Clock) -> None:
@@ -451,17 +463,20 @@ def test_an_error_ends_the_run_with_the_counts_so_far(time: Clock, error: Except
     assert expected in end.reason
 
 
-def test_an_engine_that_fails_ends_the_run_with_its_frame_failed(time: Clock, tmp_path: Path) -> None:
-    bench = Bench(time, frames(0, 1))
+def test_an_engine_that_goes_on_failing_ends_the_run_with_its_frames_failed(time: Clock, tmp_path: Path) -> None:
+    bench = Bench(time, frames(*range(9)))
     bundle = Bundle(path=tmp_path, manifest=tiny_manifest(), sha256="0" * 64)
     assert bundle.class_names == CLASSES
     bench.classifiers["nucleated"] = Classifier(Broken(), bundle)
     with pytest.raises(InferenceError):
         bench.run()
     last = bench.counts[-1]
-    assert (last.frames.failed, last.frames.processed, last.frames.in_flight, last.cells_total) == (1, 0, 0, 0)
-    assert (last.valid, last.invalid_reason) == (False, "the engine is gone")
-    assert (bench.heartbeats[-1].state, bench.heartbeats[-1].reason) == ("failed", "the engine is gone")
+    assert (last.frames.failed, last.frames.processed, last.frames.in_flight, last.cells_total) == (MOST + 1, 0, 0, 0)
+    assert last.dropped_reasons == {"run: failed": last.frames.captured - MOST - 1}
+    assert not last.valid
+    for reason in (last.invalid_reason, bench.heartbeats[-1].reason):
+        assert reason.startswith("the engine is gone; classify: the engine is gone; the engine was opened again, 3 of 3 times")
+    assert bench.heartbeats[-1].state == "failed"
 
 
 def test_a_source_without_one_usable_frame_is_an_error(time: Clock) -> None:

@@ -68,7 +68,7 @@ def test_every_cell_ends_in_a_class_unsure_or_excluded() -> None:
 
 def test_every_frame_ends_in_one_fate() -> None:
     tally = capture(Tally(), 6)
-    tally = drop(fail(add(add(tally, report([], []), CLASSES), report([], [], "blurred"), CLASSES)), 2)
+    tally = drop(fail(add(add(tally, report([], []), CLASSES), report([], [], "blurred"), CLASSES)), "detect: behind", 2)
     frames = tally.frames
     assert (frames.captured, frames.processed, frames.gated, frames.failed, frames.dropped, frames.in_flight) == (
         6,
@@ -82,12 +82,12 @@ def test_every_frame_ends_in_one_fate() -> None:
 
 
 def test_a_frame_settles_once() -> None:
-    for settle in (lambda tally: add(tally, report([], []), CLASSES), drop, fail):
+    for settle in (lambda tally: add(tally, report([], []), CLASSES), lambda tally: drop(tally, "x"), fail):
         with pytest.raises(ValueError, match="0 are in flight"):
             settle(Tally())
     for frames in (-1, -2):
         with pytest.raises(ValueError, match="frames cannot change"):
-            drop(capture(Tally(), 3), frames)
+            drop(capture(Tally(), 3), "detect: behind", frames)
         with pytest.raises(ValueError, match="frames cannot change"):
             capture(capture(Tally(), 3), frames)
 
