@@ -106,6 +106,8 @@ class Rivals:
 class Interleaved:
     """A source that lets the rivals have each frame before edgecell gets it, on one OpenCV thread."""
 
+    live = False
+
     def __init__(self, options: Rivals) -> None:
         self.source_id = "interleaved"
         self._rivals, self._index = options, 0

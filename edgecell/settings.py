@@ -89,7 +89,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     heartbeat_s: Seconds = 1.0
     read_timeout_s: Seconds = 5.0
     counting: Literal["every_frame"] = "every_frame"
-    batch_wait_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 2.0
+    batch_wait_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 1.0
     hang_s: Seconds = 30.0
     memory_mib: Annotated[int, msgspec.Meta(ge=64)] | None = None
 
