@@ -21,18 +21,25 @@ EdgecellError                        exit 1
 """
 
 
+LONGEST = 700
+"""Characters of what went wrong, and of its fix. A name that somebody made up may be as long as a file."""
+
+
 class EdgecellError(Exception):
-    """Base of the tree. `what` went wrong, and the `fix` that the user can apply."""
+    """Base of the tree. `what` went wrong, and the `fix` that the user can apply; of a long text the middle is left out."""
 
     exit_code = 1
 
     def __init__(self, what: str, *, fix: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.fix = fix
+        self.what, self.fix = _shortened(what), _shortened(fix)
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         return f"{self.what}. Fix: {self.fix}" if self.fix else self.what
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 class SettingsError(EdgecellError):

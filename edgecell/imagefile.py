@@ -62,8 +62,15 @@ def natural(path: Path) -> list[tuple[int, int | str]]:
 def listed(path: Path) -> list[Path]:
     """The file itself, or the images of a folder and its subfolders in natural order, hidden ones left out.
 
-    Raises SourceUnavailable when there is nothing at `path`, or no image in it.
+    Raises SourceUnavailable when there is nothing at `path`, no image in it, or no way to look.
     """
+    try:
+        return _listed(path)
+    except OSError as error:  # a name that is too long, a folder that others may list and not enter
+        raise SourceUnavailable(f"{path}: {error.strerror}", fix="check the path and its permissions") from None
+
+
+def _listed(path: Path) -> list[Path]:
     if not path.exists():
         raise SourceUnavailable(f"{path}: no such file or folder", fix="check the path")
     if path.is_file():

@@ -46,6 +46,9 @@ else:
 MAX_BYTES = 1 << 20
 """Largest settings file that is read. The longest sensible one has a few kilobytes."""
 
+MAX_DOTS = 100
+"""In a line. A key of n parts costs the reader of TOML memory by the square of n: one of 50,000 takes 10 GB."""
+
 FIRST = ""
 """Key for the value of a spec such as `images:PATH`: it goes to the first option of the part, whatever its name."""
 
@@ -138,7 +141,7 @@ def load(path: Path) -> Settings:
             table[role] = _part_table(role, table[role], path, base)
     settings = _convert(table, Settings, where=str(path))
     models = {kind: bundle_folder(name, base) for kind, name in settings.models.items()}
-    keys = tuple(str((base / Path(key).expanduser()).resolve()) for key in settings.trust.keys)
+    keys = tuple(_from(base, key) for key in settings.trust.keys)
     trust, journal = msgspec.structs.replace(settings.trust, keys=keys), settings.journal
     if journal is not None:
         journal = msgspec.structs.replace(journal, path=_from(base, journal.path), key=_from(base, journal.key))
@@ -152,13 +155,27 @@ def checked(chosen: Settings) -> Settings:
 
 def _from(base: Path, path: str) -> str:
     """A path made absolute from `base`; none stays none."""
-    return path and str((base / Path(path).expanduser()).resolve())
+    return path and str(_path(path, base).resolve())
 
 
 def bundle_folder(name: str, base: Path) -> str:
-    """A bundle's name as it is; a folder (anything with a slash, or starting with . or ~) made absolute from `base`."""
+    """A bundle's name as it is; a folder (anything with a slash, or starting with . or ~) made absolute from `base`.
+
+    Raises SettingsError for what can be no folder.
+    """
     is_folder = "/" in name or name.startswith((".", "~"))
-    return str((base / Path(name).expanduser()).resolve()) if is_folder else name
+    return str(_path(name, base).resolve()) if is_folder else name
+
+
+def _path(text: str, base: Path) -> Path:
+    """`text` from `base`, with ~ for a home folder. Raises SettingsError for what can be no path."""
+    try:
+        if "\0" not in text:
+            return base / Path(text).expanduser()
+        why = "a path has no zero bytes"
+    except RuntimeError as error:
+        why = str(error).rstrip(".")
+    raise SettingsError(f"{text!r} is no path: {why}", fix="correct the path")
 
 
 def source_from_spec(spec: str) -> PartSettings:
@@ -201,7 +218,7 @@ def decode_options(part_class: type[Any], chosen: PartSettings) -> Any:
 
     def decode_path(wanted: type[Any], value: object) -> object:
         if wanted is Path and isinstance(value, str):
-            return Path(chosen.base) / Path(value).expanduser()
+            return _path(value, Path(chosen.base))
         raise TypeError(f"Expected `{'path' if wanted is Path else wanted.__name__}`, got `{type(value).__name__}`")
 
     return _convert(options, part_class.Options, where=chosen.where, strict=not chosen.from_text, dec_hook=decode_path)
@@ -216,11 +233,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"settings file {path} cannot be read: {error.strerror}", fix=fix) from None
     if len(raw) > MAX_BYTES:
         raise SettingsError(f"settings file {path} is larger than {MAX_BYTES} bytes", fix="give a settings file") from None
+    for number, line in enumerate(raw.split(b"\n"), 1):
+        if line.count(b".") > MAX_DOTS:
+            raise SettingsError(f"{path}: more than {MAX_DOTS} dots in line {number}", fix="correct that line")
     try:
         return tomllib.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: not UTF-8 text at byte {error.start}", fix="save the file as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and Python's own for a number of more than 4300 digits
         raise SettingsError(
             f"{path}: not valid TOML: {error}", fix='correct that line; text needs quotes: key = "text"'
         ) from None

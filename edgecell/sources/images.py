@@ -47,12 +47,12 @@ class ImagesSource:
 
     def __enter__(self) -> Self:
         self._index = self._first
-        if self._path.suffix.lower() in VIDEO_SUFFIXES and self._path.is_file():
+        self._files = listed(self._path)
+        if self._files == [self._path] and self._path.suffix.lower() in VIDEO_SUFFIXES:
             self._video = _opened(self._path)
             for _ in range(self._first):  # not every decoder finds a frame by its number
-                self._video.grab()
-        else:
-            self._files = listed(self._path)
+                if not self._video.grab():
+                    break
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
