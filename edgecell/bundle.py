@@ -17,6 +17,7 @@ from edgecell import certificate as certificates
 from edgecell.certificate import CERTIFICATE, Certificate
 from edgecell.detection import Detection, problems
 from edgecell.errors import BundleCorrupt, BundleError
+from edgecell.files import read_limited
 from edgecell.preprocess import Preprocess
 from edgecell.signature import ANY, SIGNATURE, Signature, Trust, judge
 
@@ -227,7 +228,7 @@ def open_bundle(name_or_dir: str | Path, trust: Trust = ANY) -> Bundle:
     """
     folder = _locate(name_or_dir)
     try:
-        raw = (folder / MANIFEST).read_bytes()
+        raw = read_limited(folder / MANIFEST)
     except FileNotFoundError:
         raise BundleCorrupt(f"bundle {folder} has no {MANIFEST}", fix="copy the bundle again, all its files") from None
     except OSError as error:
@@ -251,7 +252,7 @@ def parse_manifest(raw: bytes, *, where: Path) -> Manifest:
     """The manifest of JSON bytes. `where` is named in errors. Raises BundleCorrupt when schema or sense is violated."""
     try:
         manifest = msgspec.json.decode(raw, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         fix = "copy the bundle again, or use the edgecell version that it was made for"
         raise BundleCorrupt(f"{where}: {error}", fix=fix) from None
     problem = next(_problems(manifest), None)

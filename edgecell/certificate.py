@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from edgecell.errors import BundleCorrupt
+from edgecell.files import read_limited
 
 CERTIFICATE = "certificate.json"
 LIBRARIES = ("onnx", "onnxruntime", "torch", "numpy", "opencv-python-headless")
@@ -130,10 +131,12 @@ def encode(certificate: Certificate) -> bytes:
 def read(path: Path, manifest: bytes) -> Certificate:
     """The certificate in a file, and proof that it is this manifest's. Raises BundleCorrupt that names what differs."""
     try:
-        certificate = msgspec.json.decode(path.read_bytes(), type=Certificate)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        certificate = msgspec.json.decode(read_limited(path), type=Certificate)
+        different = list(_differences(core(manifest), certificate.manifest))
+    except OSError as error:
+        raise BundleCorrupt(f"{path}: {error.strerror}", fix=_AGAIN) from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BundleCorrupt(f"{path}: {error}", fix=_AGAIN) from None
-    different = list(_differences(core(manifest), certificate.manifest))
     if different:
         more = f" (and {len(different) - 1} more)" if different[1:] else ""
         raise BundleCorrupt(f"{path} is not of this bundle: in the manifest {different[0]}{more}", fix=_AGAIN)

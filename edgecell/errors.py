@@ -20,7 +20,6 @@ EdgecellError                        exit 1
 * transient: the runtime counts it and goes on, or tries again.
 """
 
-
 LONGEST = 700
 """Characters of what went wrong, and of its fix. A name that somebody made up may be as long as a file."""
 

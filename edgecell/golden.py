@@ -13,8 +13,6 @@ A golden cell's two best logits are further apart than two tolerances, so an eng
 Half precision has no answers of its own, since engines round in different places: it is held to the float model's.
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +23,11 @@ from numpy.typing import NDArray
 
 from edgecell.bundle import LOGITS, Bundle, Encoding, Manifest
 from edgecell.errors import BundleCorrupt, BundleMismatch
+from edgecell.npz import read_arrays
 from edgecell.preprocess import field_values, to_batch
 from edgecell.protocols import Engine
 
 GOLDEN = "golden.npz"
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
 _LEAST_TOLERANCE = 0.02  # of the answers' standard deviation: what half precision and summation order may change
 _FIX = "do not use this engine with this bundle; choose another one, or copy the bundle again and prepare it anew"
 
@@ -93,17 +91,22 @@ def inputs(pictures: NDArray[np.uint8], manifest: Manifest) -> NDArray[np.float3
 
 def read_golden(path: Path, encoding: Encoding) -> Expected:
     """The golden cells of one encoding. Raises BundleCorrupt."""
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            arrays = {name: np.asarray(stored[name]) for name in stored.files}
-        outputs = {name: arrays[f"{encoding}/{name}"] for name in _names(arrays, encoding)}
-        tolerance = {name: float(arrays[f"{encoding}/{name}/tolerance"]) for name in outputs}
-        crops = arrays["crops"]
-    except _UNREADABLE as error:
-        raise BundleCorrupt(f"{path} cannot be used: {error}", fix="copy the bundle again") from error
-    if not outputs or not len(crops):
-        raise BundleCorrupt(f"{path} has no golden cells for {encoding}", fix="build the bundle again with the workshop")
-    return Expected(crops=crops, outputs=outputs, tolerance=tolerance)
+    arrays = read_arrays(path)
+    outputs = {name: arrays[f"{encoding}/{name}"] for name in _names(arrays, encoding)}
+    limits = {name: arrays.get(f"{encoding}/{name}/tolerance", np.empty(0)) for name in outputs}
+    crops = arrays.get("crops", np.empty(0, np.uint8))
+    rebuild = "build the bundle again with the workshop"
+    if not outputs or not crops.size:
+        raise BundleCorrupt(f"{path} has no golden cells for {encoding}", fix=rebuild)
+    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[3] != 3:
+        raise BundleCorrupt(f"{path}: its crops are no RGB pictures of 8 bits", fix=rebuild)
+    for name, answer in outputs.items():
+        limit = limits[name]
+        if answer.dtype != np.float32 or answer.shape[:1] != crops.shape[:1] or not np.isfinite(answer).all():
+            raise BundleCorrupt(f"{path}: {encoding}/{name} holds no answers to its {len(crops)} crops", fix=rebuild)
+        if limit.dtype.kind != "f" or limit.shape != () or not 0 <= limit < np.inf:
+            raise BundleCorrupt(f"{path}: {encoding}/{name} has no tolerance", fix=rebuild)
+    return Expected(crops=crops, outputs=outputs, tolerance={name: float(limit) for name, limit in limits.items()})
 
 
 def write_golden(path: Path, crops: NDArray[np.uint8], reference: Arrays, encodings: Mapping[Encoding, Arrays]) -> int:

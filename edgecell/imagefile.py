@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.errors import FrameCorrupt, SourceUnavailable
+from edgecell.imagesize import declared_px
 
 SUFFIXES: Final = frozenset({".bmp", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 MIN_SIDE_PX: Final = 16  # smaller than any cell at any scale in use
+MOST_PIXELS: Final = 120_000_000  # 360 MB as RGB; the largest sensors of microscope cameras have 65 million
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 # In compressed JPEG data 0xff stands before 0x00 (a stuffed byte), 0xd0-0xd7 (restart) or 0xff (fill); else it ends the scan.
@@ -94,40 +96,46 @@ def _hidden(relative: Path) -> bool:
 def _fault(data: bytes) -> tuple[str, str] | None:
     """What is wrong with a file as a file, and the fix."""
     whole = "copy it again from the microscope: its end is missing"
+    pixels = declared_px(data)
     if not data:
         return "is empty (0 bytes)", whole
     if data.startswith(_JPEG):
-        complete, components = _jpeg_facts(data)
+        complete, components, pixels = _jpeg_facts(data)
         if not complete:
             return "is a truncated JPEG", whole
         if components == 4:
             return "is a CMYK JPEG, whose colours depend on an ink profile", _RGB_FIX
     if data.startswith(_PNG) and not _png_whole(data):
         return "is a truncated or damaged PNG", whole
+    if pixels > MOST_PIXELS:
+        return f"has {pixels} pixels by its header, more than {MOST_PIXELS}", "cut it into fields"
     return None
 
 
-def _jpeg_facts(data: bytes) -> tuple[bool, int]:
-    """(has its end marker, number of colour components). Segments are stepped over: a thumbnail has an end marker too."""
-    place, components = 2, 0
+def _jpeg_facts(data: bytes) -> tuple[bool, int, int]:
+    """(has its end marker, number of colour components, pixels). Segments are stepped over: a thumbnail has an end marker
+    too."""
+    place, components, pixels = 2, 0, 0
     while place + 4 <= len(data) or data[place : place + 2] == bytes((0xFF, _EOI)):
         marker = data[place + 1]
         if data[place] != 0xFF:
-            return False, components
+            return False, components, pixels
         if marker == 0xFF:
             place += 1
             continue
         if marker == _EOI:
-            return True, components
+            return True, components, pixels
         if marker in _SOF and place + 9 < len(data):
             components = data[place + 9]
+            height, width = (int.from_bytes(data[at : at + 2], "big") for at in (place + 5, place + 7))
+            pixels = max(pixels, height * width)
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
         if marker == _SOS:
             end = _SCAN_END.search(data, place)
             if end is None:
-                return False, components
+                return False, components, pixels
             place = end.start()
-    return False, components
+    return False, components, pixels
 
 
 def _png_whole(data: bytes) -> bool:

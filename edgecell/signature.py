@@ -15,6 +15,7 @@ import msgspec
 from edgecell import keyfile
 from edgecell.certificate import CERTIFICATE, canonical
 from edgecell.errors import BundleCorrupt, BundleError, MissingDependency, SettingsError
+from edgecell.files import read_limited
 from edgecell.keyfile import check_name, write_pair
 
 if TYPE_CHECKING:
@@ -151,12 +152,12 @@ def _verify(folder: Path, signature: Signature, key: "Ed25519PublicKey", path: s
 
 def _read(path: Path) -> Signature | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Signature)
+        return msgspec.json.decode(read_limited(path), type=Signature)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror}", fix="check its permissions") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleCorrupt(f"{path}: {error}", fix="copy the bundle again, or remove that file and sign it again") from None
 
 

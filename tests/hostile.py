@@ -40,9 +40,10 @@ def read_or_refused(read: Callable[[], Result]) -> Result | EdgecellError:
         with _little_memory():
             return read()
     except EdgecellError as error:
-        assert error.what
-        assert len(str(error)) <= LONGEST_TEXT
-        return error
+        refused = error
+    assert refused.what
+    assert len(str(refused)) <= LONGEST_TEXT
+    return refused
 
 
 @contextmanager
@@ -66,7 +67,21 @@ def nested(depth: int, inner: object = 0) -> Any:
 TEXTS = st.one_of(
     st.sampled_from(
         [
-            *("", " ", "\0", "a\nb", "\x1b[2J", ".", "..", "../..", "/", "/dev/null", "/proc/self/mem", "~", "~nobody-of-this-name/x"),
+            *(
+                "",
+                " ",
+                "\0",
+                "a\nb",
+                "\x1b[2J",
+                ".",
+                "..",
+                "../..",
+                "/",
+                "/dev/null",
+                "/proc/self/mem",
+                "~",
+                "~nobody-of-this-name/x",
+            ),
             *("./\0", "auto", "None", "nan", "tcp://", "tcp://127.0.0.1:0", "ipc://", "ipc://\0", "\U0001f52c", "\u202e"),
             *("x" * 300, "./" + "x" * 5000, "1e999", "-1", "0x10", "{}"),
         ]
@@ -87,7 +102,7 @@ ODD = st.one_of(
     st.lists(NUMBERS, max_size=4),
     st.dictionaries(TEXTS, NUMBERS, max_size=3),
 )
-"""What does not stand in a file by itself: nothing, numbers out of every range, text that is no name and no path, deep lists."""
+"""What stands in no file by itself: nothing, numbers out of every range, text that is no name and no path, deep lists."""
 
 
 @st.composite

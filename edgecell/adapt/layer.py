@@ -1,19 +1,20 @@
 """The last layer, and what training cells look like to it. Features (N, W) float64 -> logits (N, K)."""
 
-import zipfile
-import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.bundle import Bundle
 from edgecell.errors import BundleCorrupt
+from edgecell.npz import read_arrays
 
 FEATURES = "features"
 STATISTICS = "features.npz"
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
+_ARRAYS = ("means", "covariance", "counts")
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -58,23 +59,28 @@ def read_statistics(bundle: Bundle) -> Statistics | None:
     if STATISTICS not in bundle.manifest.files:
         return None
     path = bundle.file(STATISTICS)
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            means, covariance, counts = (np.asarray(stored[name]) for name in ("means", "covariance", "counts"))
-    except _UNREADABLE as error:
-        raise BundleCorrupt(f"{path} cannot be used: {error}", fix="copy the bundle again") from error
-    width = means.shape[-1]
-    seen = counts > 0
-    shapes = (means.shape, covariance.shape, counts.shape)
-    if shapes != ((len(bundle.class_names), width), (width, width), (len(bundle.class_names),)) or not (
-        seen.any() and np.isfinite(means[seen]).all() and np.isfinite(covariance).all()
-    ):
+    stored = read_arrays(path)
+    if not _fits(stored, len(bundle.class_names)):
         raise BundleCorrupt(f"{path} does not fit the bundle's classes", fix="build the bundle again with the workshop")
+    means, covariance, counts = (stored[name] for name in _ARRAYS)
+    seen = counts > 0
     return Statistics(
         means=np.where(seen[:, None], means, 0.0).astype(np.float64),
         covariance=covariance.astype(np.float64),
         counts=counts.astype(np.int64),
     )
+
+
+def _fits(stored: Mapping[str, NDArray[Any]], classes: int) -> bool:
+    """Whether the arrays are there, numbers, and of shapes that go together; and of a class that has cells all is known."""
+    if any(name not in stored or stored[name].dtype.kind not in "fiu" for name in _ARRAYS):
+        return False
+    means, covariance, counts = (stored[name] for name in _ARRAYS)
+    width = means.shape[-1] if means.ndim else 0
+    if (means.shape, covariance.shape, counts.shape) != ((classes, width), (width, width), (classes,)):
+        return False
+    seen = counts > 0
+    return bool(seen.any() and np.isfinite(means[seen]).all() and np.isfinite(covariance).all())
 
 
 def write_statistics(path: Path, statistics: Statistics) -> None:

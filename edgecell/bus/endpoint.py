@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import os
 import socket
 from pathlib import Path
 
@@ -82,6 +83,9 @@ def check_ipc(endpoint: str) -> None:
     if name in (endpoint, "*") or name.startswith("@"):  # libzmq chooses a path, or there is none (abstract socket)
         return
     path = Path(name)
+    if "\0" in name or len(os.fsencode(name)) > zmq.IPC_PATH_MAX_LEN:
+        what = f"cannot listen on {endpoint}: that is no path of at most {zmq.IPC_PATH_MAX_LEN} bytes"
+        raise PublishError(what, fix="choose a shorter path")
     if not path.parent.is_dir():
         raise PublishError(f"cannot listen on {endpoint}: no folder {path.parent}", fix=f"mkdir -p {path.parent}")
     if path.exists() and not path.is_socket():

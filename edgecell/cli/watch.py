@@ -183,7 +183,7 @@ def picture(message: CountsMessage) -> Group:
         Text(_domain(message), style="bold red"),
         Text(_fates(message)),
         _cells(message),
-        Text(_left_out(message)),
+        Text(printable(_left_out(message))),
         Text(printable(message.notice), style="italic"),
     )
 

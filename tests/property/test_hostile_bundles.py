@@ -26,8 +26,27 @@ from edgecell.signature import ANY, SIGNATURE, Trust, judge
 
 WHERE = Path(MANIFEST)
 TOKENS = [b"{", b"}", b"[", b"]", b",", b'"', b"null", b"9" * 5000, b"1e999", b"NaN", b"\\ud800", b"\xff", b"[" * 20_000, b"-0"]
-ZIP_TOKENS = [b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06", b"\xff" * 4, b"\0" * 4, b"\x93NUMPY", b"\x08\0", b"\x0e\0"]
-HEADERS = ["{", "'descr': '<f4',", "'descr': '|O',", "'shape': (9999999999, 99999),", "'shape': (-1,),", "(" * 3000, "1e999", "L,"]
+ZIP_TOKENS = [
+    b"PK\x01\x02",
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"PK\x06\x06",
+    b"\xff" * 4,
+    b"\0" * 4,
+    b"\x93NUMPY",
+    b"\x08\0",
+    b"\x0e\0",
+]
+HEADERS = [
+    "{",
+    "'descr': '<f4',",
+    "'descr': '|O',",
+    "'shape': (9999999999, 99999),",
+    "'shape': (-1,),",
+    "(" * 3000,
+    "1e999",
+    "L,",
+]
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +127,17 @@ def test_signatures(folder: Path, tmp_path: Path, data: st.DataObject, bytewise:
     read_or_refused(lambda: judge(tmp_path, Trust(), certified=True))
 
 
+@pytest.mark.parametrize("depth", [500, 900, 980, 5_000, 100_000])
+def test_a_certificate_of_a_deep_manifest(folder: Path, tmp_path: Path, depth: int) -> None:
+    """Whatever stands in it, a certificate repeats."""
+    deep = b'{"a":' * depth + b"0" + b"}" * depth
+    certified = json.loads((folder / "certificate.json").read_bytes())
+    raw = json.dumps({**certified, "manifest": "DEEP"}).encode().replace(b'"DEEP"', deep)
+    (tmp_path / "certificate.json").write_bytes(raw)
+    manifest = (folder / MANIFEST).read_bytes()
+    assert isinstance(read_or_refused(lambda: certificate.read(tmp_path / "certificate.json", manifest)), BundleError)
+
+
 # Golden cells
 
 
@@ -137,12 +167,15 @@ def test_golden_files_with_damaged_arrays(folder: Path, tmp_path: Path, data: st
 
 
 def test_a_golden_file_that_unpacks_to_much(folder: Path, tmp_path: Path) -> None:
-    """A thousand times its size: 1.2 MB that hold 1.2 GB of zeros."""
+    """A thousand times its size: 1.4 MB that hold 300 MB of zeros."""
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (1_200_000_000,)})
-    with zipfile.ZipFile(tmp_path / "golden.npz", "w", zipfile.ZIP_DEFLATED) as bomb, bomb.open("crops.npy", "w") as stream:
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (300_000_000,)})
+    with (
+        zipfile.ZipFile(tmp_path / "golden.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as bomb,
+        bomb.open("crops.npy", "w") as stream,
+    ):
         stream.write(header.getvalue())
-        for _ in range(1200):
+        for _ in range(300):
             stream.write(bytes(1_000_000))
     assert isinstance(read_or_refused(lambda: read_golden(tmp_path / "golden.npz", "u8s8")), EdgecellError)
 

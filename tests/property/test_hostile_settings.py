@@ -15,7 +15,23 @@ from edgecell import app, settings
 from edgecell.errors import EdgecellError, SettingsError
 from edgecell.settings import Settings
 
-TOKENS = [b"=", b"[", b"[[", b"]", b'"', b"'''", b'"""', b"{", b"\n", b"\r", b"#", b".", b"1" * 5000, b"[" * 3000, b"1979-13-01"]
+TOKENS = [
+    b"=",
+    b"[",
+    b"[[",
+    b"]",
+    b'"',
+    b"'''",
+    b'"""',
+    b"{",
+    b"\n",
+    b"\r",
+    b"#",
+    b".",
+    b"1" * 5000,
+    b"[" * 3000,
+    b"1979-13-01",
+]
 TOKENS += [b"\xff", b"\xef\xbb\xbf", b"\0", b"0x", b"1e99999", b"nan", b"24:61:61", b"\\ud800", b"\\UFFFFFFFF", b"a.b.c=1\n"]
 
 
@@ -56,7 +72,9 @@ def toml(value: Any) -> str:
 
 
 def document(tree: Any) -> str:
-    return "".join(f"{json.dumps(key)} = {toml(value)}\n" for key, value in tree.items()) if isinstance(tree, dict) else toml(tree)
+    return (
+        "".join(f"{json.dumps(key)} = {toml(value)}\n" for key, value in tree.items()) if isinstance(tree, dict) else toml(tree)
+    )
 
 
 def planned(file: Path) -> None:
@@ -119,7 +137,10 @@ def test_large_and_deep_ones(folder: Path, text: str) -> None:
 
 @given(
     st.sampled_from(["phantom:", "images:", "v4l2:", "zmq:", ""]),
-    st.lists(st.one_of(TEXTS, st.builds("{}={}".format, st.sampled_from(["seed", "width", "path", "device", "fps"]), TEXTS)), max_size=3),
+    st.lists(
+        st.one_of(TEXTS, st.builds("{}={}".format, st.sampled_from(["seed", "width", "path", "device", "fps"]), TEXTS)),
+        max_size=3,
+    ),
 )
 @fuzz
 def test_a_source_on_the_command_line(part: str, pieces: list[str]) -> None:
