@@ -1,6 +1,7 @@
 """`edgecell watch`: what a running device publishes, live on the terminal, as plain lines or as JSON lines."""
 
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from edgecell.errors import PublishError
 from edgecell.wire import CountsMessage, Heartbeat, Message
 
 COUNTS = "counts/1"
+_FILE = click.Path(path_type=Path, dir_okay=False)
 GLANCE_S = 1.0
 """Seconds between two looks at the clock while nothing comes: how old the screen may be."""
 
@@ -47,21 +49,31 @@ class View(Protocol):
     show_default=True,
     help="Seconds of silence to report.",
 )
-def command(endpoint: str, as_json: bool, once: bool, timeout_s: float) -> None:
+@click.option("--key", type=_FILE, help="Own private key, NAME.bus.key, for an encrypted bus.")
+@click.option("--server-key", type=_FILE, help="The device's public key, DEVICE.bus.pub; goes with --key.")
+@click.option(
+    "--replay", default="", metavar="ENDPOINT", help="Where to ask for missed messages, if not where the device says."
+)
+def command(
+    endpoint: str, as_json: bool, once: bool, timeout_s: float, key: Path | None, server_key: Path | None, replay: str
+) -> None:
     """Show what a device publishes on ENDPOINT (default: tcp://127.0.0.1:5556) until Ctrl-C.
 
     It shows frames by fate, cells by class, the differential with its intervals, what was unsure or left out, and messages that
-    were lost on the way. Silence is reported as silence, never as zero cells. The device may be started later.
+    were lost on the way. What was missed is fetched where the device keeps a journal. Silence is reported as silence, never as
+    zero cells. The device may be started later.
 
     \b
     Examples:
       edgecell watch
       edgecell watch ipc:///tmp/edgecell.sock
       edgecell watch --once --json | python -m json.tool
-      ssh -L 5556:127.0.0.1:5556 bench-3     (then, here: edgecell watch)
+      edgecell watch tcp://bench-3:5556 --key keys/reader.bus.key --server-key keys/bench-3.bus.pub
+      ssh -L 5556:127.0.0.1:5556 -L 5557:127.0.0.1:5557 bench-3     (then, here: edgecell watch)
     """
     try:
-        with Subscriber(endpoint, [COUNTS] if once else wire.TYPES) as bus, _view(as_json) as view:
+        listener = Subscriber(endpoint, [COUNTS] if once else tuple(wire.TYPES), key=key, server_key=server_key, replay=replay)
+        with listener as bus, _view(as_json) as view:
             _follow(bus, view, once, timeout_s)
     except KeyboardInterrupt:
         return
@@ -176,7 +188,8 @@ class Screen:
 
 def picture(message: CountsMessage) -> Group:
     """A counts message for a terminal: who, frames by fate, cells by label with the differential, what was left out, notice."""
-    head = f"{message.device_id}  sample {message.sample_id}  run {message.run_id}  message {message.sequence}"
+    sample = f"  sample {message.sample_id}" if message.sample_id else ""
+    head = f"{message.device_id}{sample}  run {message.run_id}  message {message.sequence}"
     return Group(
         Text(printable(head), style="bold"),
         Text("" if message.valid else f"NOT VALID: {printable(message.invalid_reason)}", style="bold red"),
@@ -198,7 +211,7 @@ def line(message: CountsMessage) -> str:
     validity = "" if message.valid else f" | NOT VALID: {message.invalid_reason}"
     foreign = f" | {_domain(message)}" if message.domain == "foreign" else ""
     parts = [
-        f"#{message.sequence} {message.device_id} {message.sample_id}{validity}{foreign}",
+        f"#{message.sequence} {message.device_id} {message.sample_id or message.run_id}{validity}{foreign}",
         _fates(message),
         ", ".join(cells) or "no cell yet",
     ]
