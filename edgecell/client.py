@@ -35,6 +35,10 @@ MAX_ANSWER_BYTES = 2 * wire.MAX_BYTES
 BEAT_MS, SILENCE_MS = 2_000, 10_000
 """How often a connection without traffic is tried, and after how much silence it is made anew: a cut cable says nothing."""
 
+AGAIN_S = 15.0
+"""Silence after which the connection is made anew. libzmq does that by itself when one breaks, but never after it was refused
+(a key that is not allowed yet) or after rubbish on the line."""
+
 
 class _Listener:
     """Sockets and what they bring; who derives from it waits in his own way.
@@ -68,6 +72,7 @@ class _Listener:
         self._bus: zmq.Socket[bytes] | None = None
         self._desk: zmq.Socket[bytes] | None = None
         self._desk_at = ""
+        self._heard_ns = 0
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -97,7 +102,7 @@ class _Listener:
     def _open(self) -> None:
         self._context = zmq.Context()
         try:
-            self._bus = self._connected(zmq.SUB, self.endpoint)
+            self._connect()
         except SettingsError:
             self._close()
             raise
@@ -109,6 +114,12 @@ class _Listener:
         if self._context is not None:
             self._context.term()
         self._bus = self._desk = self._context = None
+
+    def _connect(self) -> None:
+        if self._bus is not None:
+            self._bus.close(linger=0)
+        self._bus = self._connected(zmq.SUB, self.endpoint)
+        self._heard_ns = clock.monotonic_ns()
 
     def _connected(self, kind: int, endpoint: str) -> "zmq.Socket[bytes]":
         """A socket that connects in the background: the publisher may start later. Raises SettingsError."""
@@ -148,7 +159,10 @@ class _Listener:
                     parts = made.recv_multipart(zmq.NOBLOCK)
                 except zmq.Again:
                     break
-                hear(parts[-1], clock.monotonic_ns())
+                self._heard_ns = clock.monotonic_ns()
+                hear(parts[-1], self._heard_ns)
+        if clock.monotonic_ns() - self._heard_ns > AGAIN_S * 1e9:
+            self._connect()
         self._ask()
 
     def _ask(self) -> None:
@@ -180,7 +194,7 @@ class _Listener:
         now = clock.monotonic_ns()
         left = -(min(0, now - deadline_ns) // 1_000_000)
         due = self._follower.wait_ms(now)
-        return left if due is None else min(left, max(1, due))
+        return min(left, 1000 if due is None else max(1, due))  # the silence is looked at every second
 
 
 class Subscriber(_Listener):

@@ -83,6 +83,11 @@ class ZmqPublisher:
         """pyzmq is a base dependency: always there."""
         return Probe(usable=True, version=f"pyzmq {zmq.pyzmq_version()}, libzmq {zmq.zmq_version()}")
 
+    @property
+    def refused(self) -> int:
+        """Connections that showed no allowed key, and requests that were no replay request or came too fast."""
+        return sum(each.refused for each in (self._gatekeeper, self._desk) if each is not None)
+
     def replay_from(self, record: Replayable) -> None:
         """Answer listeners that missed something, from the next `__enter__` on."""
         self._desk = ReplayDesk(record, self.outgoing)
