@@ -1,5 +1,6 @@
 """What tests share: no journal in the home of whoever runs them; a machine with NVIDIA's driver and TensorRT, of stand-ins."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from gpu_stand_in import GPU, Gpu
 
 from edgecell.engines.trt import driver
 
@@ -61,14 +63,32 @@ def libcuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def stand_in_machine(monkeypatch: pytest.MonkeyPatch, libcuda: Path) -> Iterator[StandInMachine]:
-    """One device behind CUDA 12.6, and TensorRT 10.3.0."""
-    monkeypatch.setattr(driver, "LIBRARY", str(libcuda))
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(libcuda.parent))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+def stand_in_packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInMachine]:
+    """TensorRT 10.3.0, cuda-python and pycuda; no driver. Whatever was imported before of that name is back afterwards."""
+    kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in PACKAGES}
     monkeypatch.syspath_prepend(STAND_INS)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(STAND_INS), str(STAND_INS.parent)]))
     machine = StandInMachine(monkeypatch)
     machine.tensorrt("10.3.0")
     yield machine
     forget()
+    sys.modules.update(kept)
+
+
+@pytest.fixture
+def stand_in_machine(stand_in_packages: StandInMachine, monkeypatch: pytest.MonkeyPatch, libcuda: Path) -> StandInMachine:
+    """One device behind CUDA 12.6, and those packages."""
+    monkeypatch.setattr(driver, "LIBRARY", str(libcuda))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(libcuda.parent))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return stand_in_packages
+
+
+@pytest.fixture
+def gpu(stand_in_packages: StandInMachine) -> Iterator[Gpu]:
+    """The stand-in for a GPU. When the test is over nothing is left on it, and nothing was misused."""
+    GPU.reset()
+    yield GPU
+    gc.collect()
+    assert GPU.misuses == []
+    assert GPU.live() == {}

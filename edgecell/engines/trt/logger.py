@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from edgecell.engines.trt.vendor import TensorRt
 
@@ -11,19 +11,26 @@ if TYPE_CHECKING:
     import tensorrt
 
 
-class Logger(Protocol):
-    """A logger that TensorRT takes. It must outlive whatever was made with it."""
+class Listener:
+    """What TensorRT, the package `trt`, has to say. logger: for what is made with it, which must not outlive it.
+
+    Warnings become warnings of the log. Errors are kept for the exception that follows them, where they belong; the rest is
+    for `--verbose`.
+    """
+
+    def __init__(self, trt: TensorRt) -> None:
+        self._errors: list[str] = []
+        self.logger = _logger(trt, self._errors)
 
     def take(self) -> str:
         """The errors since the last call, on one line: what a refusal without a reason was about. "" if there were none."""
+        errors = "; ".join(self._errors)
+        self._errors.clear()
+        return errors
 
 
-def make_logger(trt: TensorRt) -> Logger:
-    """A logger for TensorRT, the package `trt`.
-
-    Warnings become warnings of the log. Errors are kept for the exception that follows them, where they belong; the rest is
-    for `--verbose`. Also called on threads of the library's own.
-    """
+def _logger(trt: TensorRt, errors: list[str]) -> tensorrt.ILogger:
+    """Also called on threads of the library's own."""
     log = logging.getLogger("edgecell.tensorrt")
     severities = trt.ILogger.Severity
     grave = (severities.INTERNAL_ERROR, severities.ERROR)
@@ -33,19 +40,14 @@ def make_logger(trt: TensorRt) -> Logger:
     else:
         ILogger = trt.ILogger  # noqa: N806
 
-    class _Logger(ILogger):
+    class Logger(ILogger):
         def __init__(self) -> None:
             ILogger.__init__(self)
-            self._errors: list[str] = []
 
         def log(self, severity: tensorrt.ILogger.Severity, msg: str) -> None:
             line = " ".join(msg.split())
             if severity in grave:
-                self._errors.append(line)
+                errors.append(line)
             log.log(logging.WARNING if severity == severities.WARNING else logging.DEBUG, "TensorRT: %s", line)
 
-        def take(self) -> str:
-            errors, self._errors = self._errors, []
-            return "; ".join(errors)
-
-    return _Logger()
+    return Logger()
