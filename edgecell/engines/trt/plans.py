@@ -16,7 +16,7 @@ Loading a plan runs what is in it, so the folder is made for its owner only.
 import contextlib
 import hashlib
 import os
-import tempfile
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,13 @@ from typing import Literal
 import msgspec
 
 from edgecell.bundle import SHIPPED, Bundle, Encoding, Manifest, Sha256, sha256_of
+from edgecell.engines.trt.driver import Driver
+from edgecell.engines.trt.files import write_whole
+from edgecell.engines.trt.library import Library
+from edgecell.engines.trt.request import Shapes
 from edgecell.errors import EngineError
 
 Precision = Literal["int8", "fp16"]
-Shape = tuple[int, int, int, int]
 
 ENCODINGS: Mapping[Precision, tuple[Encoding, ...]] = {"int8": ("s8s8",), "fp16": ("fp16", "float")}
 """What a plan of a precision may be built from, by the names of a bundle's files."""
@@ -37,7 +40,7 @@ TITLES = {
     "tensorrt": "TensorRT",
     "device": "device",
     "compute_capability": "compute capability",
-    "driver": "driver",
+    "driver": "the driver's CUDA",
     "platform": "platform",
     "profile": "shapes",
 }
@@ -49,8 +52,11 @@ class NotPrepared(EngineError):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What a plan is tied to beside the model, each as text: tensorrt "10.3.0", device "Orin", compute_capability "8.7", driver
-    "540.4.0", platform: the L4T release on a Jetson ("R36.4.3"), else system and processor ("linux x86_64")."""
+    """What a plan is tied to beside the model, each as text.
+
+    tensorrt: "10.3.0". device: "Orin". compute_capability: "8.7". driver: the CUDA that it supports, "12.6". platform:
+    "L4T 36.4.3" on a Jetson, else processor and driver, "x86_64 driver 560.35.03".
+    """
 
     tensorrt: str
     device: str
@@ -60,7 +66,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanKey(Machine, frozen=True, kw_only=True):
-    """All that a plan is tied to. profile: see `Profile`."""
+    """All that a plan is tied to. profile: the smallest, usual and largest shape, "1x3x32x32 16x3x32x32 64x3x32x32"."""
 
     onnx_sha256: Sha256
     precision: Precision
@@ -88,19 +94,6 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", 
     utc: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """Shapes (N, C, H, W) of the input that a plan takes: smallest, the one it is tuned for, largest."""
-
-    min: Shape
-    opt: Shape
-    max: Shape
-
-    def __str__(self) -> str:
-        """`1x3x128x128 16x3x128x128 64x3x128x128`."""
-        return " ".join("x".join(map(str, shape)) for shape in (self.min, self.opt, self.max))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stored:
     """A record and the plan, intact; b"" of one that was refused."""
@@ -117,18 +110,35 @@ def folder_of(cache: Path | None) -> Path:
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "edgecell" / "plans"
 
 
+def machine_of(driver: Driver, library: Library, device: int = 0) -> Machine:
+    """What plans made here are tied to. device: its index. Raises EngineError when there is no such device."""
+    if device >= len(driver.devices):
+        there = f"there is no CUDA device {device}, only {len(driver.devices)}"
+        raise EngineError(there, fix="correct `device` under [engine] in the settings")
+    found = driver.devices[device]
+    return Machine(
+        tensorrt=library.text,
+        device=found.name,
+        compute_capability=found.compute_capability,
+        driver=driver.version,
+        platform=driver.platform,
+    )
+
+
 def timing_cache(folder: Path, machine: Machine) -> Path:
-    """Where what TensorRT learnt about its kernels on such a machine is kept, so that the next build is quicker."""
-    return folder / f"timing-{machine.tensorrt}-{_digest(machine)}.cache"
+    """Where what TensorRT measured of its kernels on such a device is kept, so that the next build is quicker. TensorRT itself
+    refuses a cache that is not its own."""
+    device = re.sub(r"[^A-Za-z0-9]+", "-", machine.device).strip("-")
+    return folder / f"timing-{machine.tensorrt}-{machine.compute_capability}-{device}.cache"
 
 
-def profile_of(manifest: Manifest) -> Profile:
-    """The shapes that a bundle's input may have."""
+def profile_of(manifest: Manifest) -> Shapes:
+    """The shapes (N, C, H, W) that a bundle's input may have."""
     spec, batch = manifest.input, manifest.input.batch
     channels, *largest = spec.shape
     smallest = largest if spec.multiple is None else [spec.multiple, spec.multiple]
     usual = spec.usual or largest
-    return Profile(
+    return Shapes(
         min=(batch.min, channels, smallest[0], smallest[1]),
         opt=(batch.opt, channels, usual[0], usual[1]),
         max=(batch.max, channels, largest[0], largest[1]),
@@ -142,7 +152,8 @@ def key_of(model: Path, manifest: Manifest, machine: Machine) -> PlanKey:
     except OSError as error:
         raise EngineError(f"cannot read {model}: {error.strerror}", fix="copy the bundle again, all its files") from error
     precision: Precision = "int8" if model.stem in ENCODINGS["int8"] else "fp16"
-    profile = str(profile_of(manifest))
+    shapes = profile_of(manifest)
+    profile = " ".join("x".join(map(str, shape)) for shape in (shapes.min, shapes.opt, shapes.max))
     return PlanKey(onnx_sha256=sha256, precision=precision, profile=profile, **msgspec.structs.asdict(machine))
 
 
@@ -206,8 +217,8 @@ def store(record: PlanRecord, plan: bytes, folder: Path) -> PlanRecord:
         if record.refused:
             path.with_suffix(".plan").unlink(missing_ok=True)
         else:
-            _write(path.with_suffix(".plan"), plan)
-        _write(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+            write_whole(path.with_suffix(".plan"), plan)
+        write_whole(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     except OSError as error:
         fix = "free some space, or name a folder that can be written in [engine] cache"
         raise EngineError(f"cannot write a plan to {folder}: {error.strerror}", fix=fix) from error
@@ -255,22 +266,3 @@ def _name(key: PlanKey) -> str:
 
 def _digest(of: msgspec.Struct) -> str:
     return hashlib.sha256(msgspec.json.encode(of, order="deterministic")).hexdigest()[:24]
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file in one step: after a power cut it is the old one or the new one."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

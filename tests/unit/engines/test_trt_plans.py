@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,10 +10,13 @@ from tiny_bundle import certified, make_tiny_bundle
 
 from edgecell.bundle import Bundle, Encoding, open_bundle
 from edgecell.engines.trt import plans
+from edgecell.engines.trt.driver import Device, Driver
+from edgecell.engines.trt.files import write_whole
+from edgecell.engines.trt.library import Library
 from edgecell.engines.trt.plans import Machine, NotPrepared, PlanRecord, Stored
 from edgecell.errors import EngineError
 
-ORIN = Machine(tensorrt="10.3.0", device="Orin", compute_capability="8.7", driver="540.4.0", platform="R36.4.3")
+ORIN = Machine(tensorrt="10.3.0", device="Orin", compute_capability="8.7", driver="12.6", platform="L4T 36.4.3")
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +65,9 @@ def test_nothing_prepared_says_how(tiny: Bundle, tmp_path: Path) -> None:
     ("changes", "says"),
     [
         ({"tensorrt": "10.16.1"}, "TensorRT 10.3.0, this is 10.16.1"),
-        ({"driver": "560.1"}, "driver 540.4.0, this is 560.1"),
+        ({"driver": "12.9"}, "the driver's CUDA 12.6, this is 12.9"),
         ({"compute_capability": "8.9", "device": "RTX"}, "device Orin, this is RTX; compute capability 8.7, this is 8.9"),
-        ({"platform": "R35.1"}, "platform R36.4.3, this is R35.1"),
+        ({"platform": "L4T 35.1"}, "platform L4T 36.4.3, this is L4T 35.1"),
     ],
 )
 def test_a_plan_of_another_key_is_never_loaded(tiny: Bundle, tmp_path: Path, changes: dict[str, str], says: str) -> None:
@@ -81,7 +85,7 @@ def test_other_shapes_are_another_key(tiny: Bundle, tmp_path: Path) -> None:
 
 
 def test_of_several_other_keys_the_nearest_is_named(tiny: Bundle, tmp_path: Path) -> None:
-    for tensorrt, driver in (("8.6.1", "1"), ("10.16.1", "540.4.0")):
+    for tensorrt, driver in (("8.6.1", "1"), ("10.16.1", "12.6")):
         made = record(tiny)
         key = msgspec.structs.replace(made.key, tensorrt=tensorrt, driver=driver)
         plans.store(msgspec.structs.replace(made, key=key), b"a plan", tmp_path)
@@ -135,14 +139,13 @@ def test_a_record_put_under_another_name_is_never_believed(tiny: Bundle, tmp_pat
 def test_a_plan_that_was_written_halfway_is_found_out(tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Power goes between plan and record: the record that is there is of the plan before."""
     plans.store(record(tiny), b"before", tmp_path)
-    write = plans._write
 
     def plan_only(path: Path, data: bytes) -> None:
         if path.suffix == ".json":
             raise OSError(28, "No space left on device")
-        write(path, data)
+        write_whole(path, data)
 
-    monkeypatch.setattr(plans, "_write", plan_only)
+    monkeypatch.setattr("edgecell.engines.trt.plans.write_whole", plan_only)
     with pytest.raises(EngineError, match=r"cannot write a plan to .*: No space left on device\. Fix: free some space"):
         plans.store(record(tiny), b"after", tmp_path)
     with pytest.raises(EngineError, match="corrupt"):
@@ -191,14 +194,28 @@ def test_the_folder_is_the_user_s_cache_unless_told(tmp_path: Path, monkeypatch:
 
 
 def test_a_segmenter_takes_any_size_up_to_the_largest() -> None:
-    profile = plans.profile_of(open_bundle("cells3").manifest)
-    assert str(profile) == "1x3x16x16 1x3x480x768 4x3x4096x4096"
+    bundle = open_bundle("cells3")
+    profile = plans.profile_of(bundle.manifest)
+    assert (profile.min, profile.opt, profile.max) == ((1, 3, 16, 16), (1, 3, 480, 768), (4, 3, 4096, 4096))
+    key = plans.key_of(bundle.file("fp16.onnx"), bundle.manifest, ORIN)
+    assert (key.precision, key.profile) == ("fp16", "1x3x16x16 1x3x480x768 4x3x4096x4096")
 
 
 def test_each_version_and_device_learns_kernels_of_its_own(tmp_path: Path) -> None:
-    other = msgspec.structs.replace(ORIN, compute_capability="8.9")
+    other = msgspec.structs.replace(ORIN, device="NVIDIA RTX 4000 (Ada) /x", compute_capability="8.9")
     assert plans.timing_cache(tmp_path, ORIN) == plans.timing_cache(tmp_path, ORIN)
-    assert plans.timing_cache(tmp_path, ORIN) != plans.timing_cache(tmp_path, other)
+    assert plans.timing_cache(tmp_path, ORIN).name == "timing-10.3.0-8.7-Orin.cache"
+    assert plans.timing_cache(tmp_path, other) == tmp_path / "timing-10.3.0-8.9-NVIDIA-RTX-4000-Ada-x.cache"
+
+
+def test_the_machine_is_what_driver_and_library_say() -> None:
+    orin = Device(index=0, name="Orin", compute_capability="8.7", memory_bytes=1 << 33)
+    driver = Driver(version="12.6", devices=(orin,), platform="L4T 36.4.3")
+    unused: Any = None
+    library = Library(module=unused, version=(10, 3, 0), text="10.3.0")
+    assert plans.machine_of(driver, library) == ORIN
+    with pytest.raises(EngineError, match=r"there is no CUDA device 1, only 1\. Fix: correct `device`"):
+        plans.machine_of(driver, library, 1)
 
 
 def test_a_bundle_without_a_model_for_it_is_an_engine_error(tiny: Bundle, tmp_path: Path) -> None:
