@@ -71,7 +71,7 @@ class NetworkDefinitionCreationFlag(IntEnum):
     if VERSION < (11,):
         EXPLICIT_BATCH = 0
     if VERSION >= (10,):
-        STRONGLY_TYPED = 1
+        STRONGLY_TYPED = 0 if VERSION >= (11,) else 1
     else:
         EXPLICIT_PRECISION = 1
 
