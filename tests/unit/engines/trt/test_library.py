@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from conftest import StandInMachine, forget
@@ -10,6 +11,7 @@ from conftest import StandInMachine, forget
 from edgecell.engines.trt import library, versions
 from edgecell.engines.trt.driver import Driver
 from edgecell.engines.trt.library import Library
+from edgecell.engines.trt.vendor import TensorRt
 from edgecell.errors import EngineError, MissingDependency
 
 DRIVER = Driver(version="12.6", devices=(), platform="x86_64 driver 560.35.03")
@@ -40,7 +42,7 @@ def test_the_version_says_how_it_types(
     stand_in_machine.tensorrt(text)
     found = library.find(DRIVER)
     assert (found.version, found.text, found.strongly_typed) == (version, text, strong)
-    assert found.module.__name__ == "tensorrt"
+    assert vars(found.module)["__name__"] == "tensorrt"
 
 
 def package(folder: Path, name: str, text: str | None) -> None:
@@ -64,7 +66,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_its_bindings_alone_will_do(path: Path) -> None:
     package(path, "tensorrt_bindings", "__version__ = '8.6.1'")
     found = library.find(DRIVER)
-    assert (found.module.__name__, found.version) == ("tensorrt_bindings", (8, 6, 1))
+    assert (vars(found.module)["__name__"], found.version) == ("tensorrt_bindings", (8, 6, 1))
 
 
 def test_where_it_is_not_installed_the_fix_fits_the_driver(path: Path) -> None:
@@ -110,11 +112,16 @@ def test_a_version_that_is_not_known_is_refused(path: Path, text: str) -> None:
         library.find(DRIVER)
 
 
+def of_version(version: tuple[int, ...]) -> Library:
+    """A library of which nothing is used but its version."""
+    return Library(module=cast(TensorRt, None), version=version, text=".".join(map(str, version)))
+
+
 @pytest.mark.parametrize(
     "version", [(8, 6), (8, 6, 1), (10, 0), (10, 2), (10, 3), (10, 11), (10, 12), (10, 16), (11, 0), (11, 99)]
 )
 def test_every_version_has_one_way_of_each_kind(version: tuple[int, ...]) -> None:
-    found = Library(module=None, version=version, text="")
+    found = of_version(version)
     for ways in GROUPS:
         way = found.pick(*ways)
         assert found.pick(*reversed(ways)) is way, "two ways serve one version"
@@ -122,4 +129,4 @@ def test_every_version_has_one_way_of_each_kind(version: tuple[int, ...]) -> Non
 
 def test_what_serves_no_version_is_not_chosen() -> None:
     with pytest.raises(EngineError, match=r"nothing here serves TensorRT 8\.6\.1"):
-        Library(module=None, version=(8, 6, 1), text="8.6.1").pick(versions.watched)
+        of_version((8, 6, 1)).pick(versions.watched)
