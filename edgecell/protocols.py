@@ -107,7 +107,7 @@ class Replayable(Protocol):
     """A record of what was published, for listeners that missed it. Used on the publisher's thread, while frames are waiting:
     it must be quick. Raises JournalError."""
 
-    def messages(self, run_id: str, topic: str, after_sequence: int, limit: int) -> Sequence[Message]:
+    def messages(self, run_id: str, topic: str, after_sequence: int, limit: int) -> Sequence[CountsMessage]:
         """At most `limit` messages of a run with a larger sequence number, in order; none for a run it does not know."""
 
     def next_run(self, run_id: str) -> str | None:

@@ -155,6 +155,11 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", t
     uptime_s: Annotated[float, _says("Seconds since the run started.")]
     frames: Frames
     unsent: Annotated[Count, _says("Messages of this run that the device could not send.")] = 0
+    counts_sequence: Annotated[
+        int,
+        msgspec.Meta(ge=-1),
+        _says("That of the run's latest counts message, -1 before it. Who has not got that one lost it."),
+    ] = -1
     replay: Annotated[str, _says("Where counts that were missed can be asked for, as the device sees it; or empty.")] = ""
     notice: Notice = NOTICE
 

@@ -45,12 +45,14 @@ class Position:
 
 @dataclass(slots=True, kw_only=True)
 class _CatchUp:
-    """What a device is asked for. target: the newest live message. after: the last sequence number of run_id that is here."""
+    """What a device is asked for. after: the last sequence number of run_id that is here. target: run and sequence number of
+    the newest message that is known of. held: the newest one that came live."""
 
     key: Key
     run_id: str
     after: int
-    target: CountsMessage
+    target: tuple[str, int]
+    held: CountsMessage | None
     attempts: int = 0
     due_ns: int = 0
     awaited: int = 0
@@ -105,7 +107,7 @@ class Follower:
         """A message from the bus."""
         message = self._decode(payload)
         if isinstance(message, Heartbeat):
-            self._hear(message)
+            self._hear(message, now_ns)
         elif message is not None and COUNTS in self.topics:
             self._count(message, now_ns)
 
@@ -178,7 +180,7 @@ class Follower:
                 break
         if asking.after > before:
             asking.attempts = 0
-        if asking.run_id == asking.target.run_id and asking.after >= asking.target.sequence:
+        if asking.run_id == asking.target[0] and asking.after >= asking.target[1]:
             del self._catching_up[asking.key]
 
     def _take_one(self, asking: _CatchUp, message: CountsMessage) -> None:
@@ -190,54 +192,71 @@ class Follower:
 
     def _turn_page(self, asking: _CatchUp, next_run: str) -> None:
         """The record has no more of this run: on to the next one, or to the live message."""
-        if asking.run_id == asking.target.run_id:
+        if asking.run_id == asking.target[0]:
             self._give_up(asking)
             return
         known = self._places[asking.key].runs
-        asking.run_id = next_run if next_run and next_run not in known else asking.target.run_id
+        asking.run_id = next_run if next_run and next_run not in known else asking.target[0]
         asking.after = known.get(asking.run_id, -1)
 
     def _give_up(self, asking: _CatchUp) -> None:
-        """Go on with the live message; what was between is lost."""
+        """Go on with the live message; what else is missing is lost."""
         del self._catching_up[asking.key]
-        target = asking.target
-        if asking.run_id == target.run_id:
-            self.gaps += target.sequence - asking.after - 1
-        self._accept(asking.key, target)
+        (run_id, sequence), held = asking.target, asking.held
+        after = asking.after if asking.run_id == run_id else None
+        if held is not None and held.run_id == run_id and held.sequence > (-1 if after is None else after):
+            self.gaps += 0 if after is None else held.sequence - after - 1
+            self._accept(asking.key, held)
+            after = held.sequence
+        if after is not None and sequence > after:
+            self.gaps += sequence - after
+            self._place(asking.key).reach(run_id, sequence)
 
     def _go_on(self) -> None:
         """Nothing can be asked for."""
         while (asking := self._asking()) is not None:
             self._give_up(asking)
 
-    def _hear(self, beat: Heartbeat) -> None:
-        """Only the newest says anything, so one that was lost is no gap. It may say that nothing can be asked for."""
+    def _hear(self, beat: Heartbeat, now_ns: int) -> None:
+        """Only the newest says anything, so one that was lost is no gap. It may say that nothing can be asked for, and that the
+        latest counts never came."""
         place = self._place((HEARTBEAT, beat.device_id))
         if beat.sequence <= place.runs.get(beat.run_id, -1):
             return
         place.reach(beat.run_id, beat.sequence)
+        asking = self._asking()
+        if self.replay is None and asking is not None:
+            asking.attempts, asking.due_ns = 0, now_ns
         self.replay = beat.replay and (self._override or beat.replay)
         if not self.replay:
             self._go_on()
+        if COUNTS in self.topics and beat.counts_sequence >= 0:
+            self._aim((COUNTS, beat.device_id), beat.run_id, beat.counts_sequence, None, now_ns)
         if HEARTBEAT in self.topics:
             self.ready.append(beat)
 
     def _count(self, message: CountsMessage, now_ns: int) -> None:
         key = COUNTS, message.device_id
-        asking, place = self._catching_up.get(key), self._place(key)
-        last = place.runs.get(message.run_id)
-        if last is not None and message.sequence <= last:
-            return
-        if asking is not None:
-            if message.run_id != asking.target.run_id or message.sequence > asking.target.sequence:
-                asking.target = message
-        elif not place.runs or (message.run_id == place.run_id and message.sequence - 1 == last):
+        place = self._place(key)
+        following = not place.runs or (message.run_id, message.sequence - 1) == (place.run_id, place.runs[place.run_id])
+        if following and key not in self._catching_up:
             self._accept(key, message)
         else:
-            run_id = place.run_id
-            self._catching_up[key] = _CatchUp(key=key, run_id=run_id, after=place.runs[run_id], target=message, due_ns=now_ns)
-            if self.replay == "" or now_ns < self._paused_until_ns:
-                self._give_up(self._catching_up[key])
+            self._aim(key, message.run_id, message.sequence, message, now_ns)
+
+    def _aim(self, key: Key, run_id: str, sequence: int, held: CountsMessage | None, now_ns: int) -> None:
+        """There is a message that may not be here: fetch it, and all before it."""
+        place, asking = self._place(key), self._catching_up.get(key)
+        if not place.runs or sequence <= place.runs.get(run_id, -1):
+            return
+        if asking is None:
+            last = place.run_id
+            asking = _CatchUp(key=key, run_id=last, after=place.runs[last], target=(run_id, sequence), held=held, due_ns=now_ns)
+            self._catching_up[key] = asking
+        elif run_id != asking.target[0] or sequence > asking.target[1]:
+            asking.target, asking.held = (run_id, sequence), held or asking.held
+        if self.replay == "" or now_ns < self._paused_until_ns:
+            self._give_up(asking)
 
     def _accept(self, key: Key, message: CountsMessage) -> None:
         self._place(key).reach(message.run_id, message.sequence)

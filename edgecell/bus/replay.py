@@ -15,7 +15,7 @@ from edgecell.bus.endpoint import bind_error
 from edgecell.bus.gatekeeper import Gatekeeper
 from edgecell.errors import JournalError
 from edgecell.protocols import Replayable
-from edgecell.wire import Message, Replay, Replayed
+from edgecell.wire import CountsMessage, Replay, Replayed
 
 MAX_REQUEST_BYTES = 1024
 """Longest request: a topic, a run id and two numbers have some 150 bytes."""
@@ -41,7 +41,7 @@ class ReplayDesk:
     served: pages given. refused: requests that were none, came too fast, or whose answer found no room.
     """
 
-    def __init__(self, record: Replayable, dress: Callable[[Message], Message]) -> None:
+    def __init__(self, record: Replayable, dress: Callable[[CountsMessage], CountsMessage]) -> None:
         self._record, self._dress = record, dress
         self._rates: OrderedDict[bytes, tuple[float, int]] = OrderedDict()
         self.served = self.refused = 0

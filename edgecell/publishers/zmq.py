@@ -73,6 +73,7 @@ class ZmqPublisher:
         self.replay_endpoint = ""
         self.unsent = 0
         self._last: dict[bytes, bytes] = {}
+        self._latest = ("", -1)
         self._gatekeeper: Gatekeeper | None = None
         self._desk: ReplayDesk | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
@@ -90,7 +91,7 @@ class ZmqPublisher:
 
     def replay_from(self, record: Replayable) -> None:
         """Answer listeners that missed something, from the next `__enter__` on."""
-        self._desk = ReplayDesk(record, self.outgoing)
+        self._desk = ReplayDesk(record, self._named)
 
     def __enter__(self) -> Self:
         """Listen. Raises PublishError for an endpoint that is taken or cannot be made, SettingsError for keys of no use."""
@@ -107,11 +108,17 @@ class ZmqPublisher:
         self._close(self._options.linger_ms)
 
     def outgoing(self, message: Message) -> Message:
-        """The message as it goes on the bus: without the sample's id unless that is allowed; a heartbeat with the address for
-        replays."""
+        """The message as it goes on the bus: without the sample's id unless that is allowed; a heartbeat with where replays are
+        asked for and the latest counts, so that who lost those finds out."""
         if isinstance(message, CountsMessage):
-            return message if self._options.sample_ids else msgspec.structs.replace(message, sample_id="")
-        return msgspec.structs.replace(message, replay=self.replay_endpoint, unsent=self.unsent)
+            self._latest = message.run_id, message.sequence
+            return self._named(message)
+        run_id, sequence = self._latest
+        known = {"counts_sequence": sequence} if run_id == message.run_id else {}
+        return msgspec.structs.replace(message, replay=self.replay_endpoint, unsent=self.unsent, **known)
+
+    def _named(self, message: CountsMessage) -> CountsMessage:
+        return message if self._options.sample_ids else msgspec.structs.replace(message, sample_id="")
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Hand a message to every listener's queue. Never blocks.

@@ -124,7 +124,6 @@ def test_it_waits_for_the_device_to_say_where_to_ask() -> None:
     line.hear(*run("a", 0, 8))
     assert (line.ask(), line.heard) == (0, [("a", 0)])
     line.beat(AT)
-    line.wait()
     line.ask()
     assert (len(line.heard), line.follower.gaps) == (9, 0)
 
@@ -232,6 +231,30 @@ def test_a_heartbeat_that_was_missed_is_no_gap() -> None:
         follower.live(to_wire(heartbeat(number))[1], 0)
     assert [each.sequence for each in follower.ready] == [3, 9]
     assert follower.gaps == 0
+
+
+def test_a_heartbeat_tells_of_counts_that_never_came() -> None:
+    """The last ones of a run have nothing behind them that would show the jump."""
+    line = Line(MemoryRecord(run("a", *range(9))))
+    line.hear(*run("a", 0))
+    for latest in (0, 8, 8):
+        line.hear(heartbeat(line.beats + latest, run_id="a", replay=AT, counts_sequence=latest))
+        line.ask()
+    assert [number for _, number in line.heard] == list(range(9))
+    lost = Line(MemoryRecord(), announced="")
+    lost.hear(*run("a", 0))
+    for beat in (5, 6):
+        lost.hear(heartbeat(beat, run_id="a", counts_sequence=8))
+    assert lost.follower.gaps == 8
+
+
+def test_the_message_in_hand_is_kept_when_the_rest_cannot_be_had() -> None:
+    line = Line(MemoryRecord())
+    line.hear(*run("a", 0, 5))
+    line.hear(heartbeat(line.beats, run_id="a", replay=AT, counts_sequence=7))
+    line.beats += 1
+    line.beat("")
+    assert (line.heard, line.follower.gaps) == ([("a", 0), ("a", 5)], 6)
 
 
 FIGURES = ["unsure", "cells_total", "cumulative.neutrophil", "excluded.edge", "frames.captured", "differential.n"]
