@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from edgecell.engines.trt import versions
 from edgecell.engines.trt.files import write_whole
 from edgecell.engines.trt.library import Library
-from edgecell.engines.trt.request import BuildRequest, CacheState, Shapes
+from edgecell.engines.trt.request import BuildRequest, CacheState, ModelRefused, Shapes
 from edgecell.engines.trt.vendor import TensorRt
 from edgecell.engines.trt.versions import Report
 from edgecell.errors import EngineBuildError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_WARNINGS = 20
 _MOST_ERRORS = 5  # of the library's own, in one error text: the last ones say why
+_FIRST_ERRORS = 2  # of the parser's, in the error text
 _FIXES = (
     (
         ("out of memory", "outofmemory", "insufficient memory", "memory allocation"),
@@ -128,7 +129,7 @@ def _logger(trt: TensorRt, heard: Heard) -> tensorrt.ILogger:
 
 
 def _parse(library: Library, parser: tensorrt.OnnxParser, model: Path, heard: Heard) -> None:
-    """Read the ONNX file into the network. Raises EngineBuildError with every error of the parser and its node."""
+    """Read the ONNX file into the network. Raises ModelRefused with every error of the parser and its node."""
     if parser.parse_from_file(str(model)):
         return
     place = library.pick(versions.numbered, versions.named)
@@ -136,10 +137,11 @@ def _parse(library: Library, parser: tensorrt.OnnxParser, model: Path, heard: He
     what = f"TensorRT {library.text} cannot read {model}"
     if not errors:
         raise heard.error(what)
-    lines = [f"{place(each, model)}: {each.code().name}, {' '.join(each.desc().split())}" for each in errors]
-    raise EngineBuildError(
-        f"{what}: {'; '.join(lines)}", fix="build the bundle again with the workshop, which keeps to what TensorRT reads"
-    )
+    lines = tuple(f"{place(each, model)}: {each.code().name}, {' '.join(each.desc().split())}" for each in errors)
+    first = "; ".join(lines[:_FIRST_ERRORS])
+    more = f"; and {len(lines) - _FIRST_ERRORS} more, all in the log" if len(lines) > _FIRST_ERRORS else ""
+    fix = "build the bundle again with the workshop, which keeps to what TensorRT reads"
+    raise ModelRefused(f"{what}: {first}{more}", fix=fix, errors=lines)
 
 
 def _set_profile(

@@ -1,6 +1,7 @@
 """Builds a plan in a process of its own, so that neither a crash of the vendor's library nor its memory is ours."""
 
 import json
+import logging
 import os
 import selectors
 import signal
@@ -14,7 +15,7 @@ from typing import IO, Any
 
 from edgecell.clock import monotonic_ns
 from edgecell.engines.trt.files import partial
-from edgecell.engines.trt.request import BuildRequest, Built, Progress
+from edgecell.engines.trt.request import BuildRequest, Built, ModelRefused, Progress
 from edgecell.errors import EngineBuildError, EngineError, MissingDependency
 
 WORKER = "edgecell.engines.trt.worker"
@@ -27,8 +28,9 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 def build(request: BuildRequest, on_progress: Callable[[Progress], None], tick_s: float = 1.0) -> Built:
     """Build `request.plan`, telling on_progress what goes on, at least once in tick_s seconds.
 
-    Raises MissingDependency without a driver or TensorRT, EngineBuildError when there is no plan at the end: the parser's
-    errors, the library's, or how the process died. However it ends, the process is gone when this returns or raises.
+    Raises MissingDependency without a driver or TensorRT, ModelRefused for the parser's errors, which are also logged one by
+    one, EngineBuildError when there is no plan at the end: why, or how the process died. However it ends, the process is gone
+    when this returns or raises.
     """
     _make_room(request)
     listener = _Listener(on_progress, tick_s)
@@ -129,10 +131,20 @@ def _answer(listener: _Listener, code: int, stderr: IO[bytes], request: BuildReq
             warnings=tuple(last["warnings"]),
         )
     if last.get("kind") == "failed":
-        raise _ERRORS[last["error"]](last["what"], fix=last["fix"])
+        raise _failure(last)
     what = f"TensorRT's building process {_death(code)} while {listener.phase} ({request.precision}, {request.model})"
     words = _last_words(stderr)
     raise EngineBuildError(f"{what}; it said last: {words}" if words else what, fix=_fix(code, request))
+
+
+def _failure(message: dict[str, Any]) -> EngineError | MissingDependency:
+    """The error that the process met. What the parser said of each node, which may be long, is logged line by line."""
+    kind, what, fix, errors = (message[each] for each in ("error", "what", "fix", "errors"))
+    if kind != ModelRefused.__name__:
+        return _ERRORS[kind](what, fix=fix)
+    for each in errors:
+        logging.getLogger("edgecell.tensorrt").error("TensorRT: %s", each)
+    return ModelRefused(what, fix=fix, errors=tuple(errors))
 
 
 def _environment(device: int) -> dict[str, str]:

@@ -6,11 +6,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgecell.errors import EngineBuildError
+
 Precision = Literal["int8", "fp16", "fp32"]
 CacheState = Literal["", "new", "reused", "refused"]
 """What became of the timing cache: none asked for, begun, reused, or another version's or device's and so begun anew."""
 
 Shape = tuple[int, ...]
+
+
+class ModelRefused(EngineBuildError):
+    """The parser does not take the model. errors: all that it found, each with its node; the text has the first ones only."""
+
+    def __init__(self, what: str, *, fix: str = "", errors: tuple[str, ...] = ()) -> None:
+        super().__init__(what, fix=fix)
+        self.errors = errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from edgecell.clock import monotonic_ns
 from edgecell.engines.trt import builder, driver, library
-from edgecell.engines.trt.request import BuildRequest
+from edgecell.engines.trt.request import BuildRequest, ModelRefused
 from edgecell.errors import EngineError, MissingDependency
 
 _LEAST_NS = 100_000_000  # between two lines about the progress of one phase
@@ -54,7 +54,8 @@ def main() -> int:
         channel.progress("loading TensorRT", 0, 0)
         outcome = builder.build(library.find(found), request, channel.progress)
     except (MissingDependency, EngineError) as error:
-        channel.say("failed", error=type(error).__name__, what=error.what, fix=error.fix)
+        parser_s = error.errors if isinstance(error, ModelRefused) else ()
+        channel.say("failed", error=type(error).__name__, what=error.what, fix=error.fix, errors=parser_s)
         return error.exit_code
     channel.say(
         "built",

@@ -15,10 +15,11 @@ import onnx
 import pytest
 from conftest import StandInMachine
 
+import edgecell
 from edgecell.bundle import SHIPPED
 from edgecell.clock import monotonic_ns, sleep
 from edgecell.engines.trt.building import build
-from edgecell.engines.trt.request import BuildRequest, Built, Precision, Progress, Shapes
+from edgecell.engines.trt.request import BuildRequest, Built, ModelRefused, Precision, Progress, Shapes
 from edgecell.errors import EngineBuildError, EngineError, MissingDependency
 
 VERSIONS = ("8.6.1", "10.3.0", "10.16.1.11", "11.4.0.106")
@@ -186,11 +187,17 @@ def test_every_error_of_the_parser_is_told_with_its_node(
     assert left(tmp_path) == []
 
 
-def test_the_encoding_for_onnx_runtime_is_refused_node_by_node(stand_in_machine: StandInMachine, tmp_path: Path) -> None:
-    with pytest.raises(EngineBuildError) as caught:
+def test_many_errors_are_logged_one_by_one(
+    stand_in_machine: StandInMachine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As those of the encoding that is for ONNX Runtime."""
+    with pytest.raises(ModelRefused) as caught:
         built(asked(tmp_path, "pbc8/u8s8.onnx"))
-    assert caught.value.what.count("UNSUPPORTED_NODE") > 10
-    assert "(QuantizeLinear): UNSUPPORTED_NODE, Assertion failed: the zero point must be int8" in caught.value.what
+    assert len(caught.value.errors) == 50
+    said = "(QuantizeLinear): UNSUPPORTED_NODE, Assertion failed: the zero point must be int8"
+    assert said in caught.value.what
+    assert caught.value.what.endswith("; and 48 more, all in the log")
+    assert [record.getMessage() for record in caplog.records] == [f"TensorRT: {each}" for each in caught.value.errors]
 
 
 def test_a_file_that_is_no_model_is_refused_quietly(
@@ -353,3 +360,14 @@ def test_the_building_process_does_not_outlive_its_parent(
         assert parent.wait(10) == code
         assert wait_until(lambda: gone(child))
     assert left(tmp_path) == []
+
+
+# What it needs
+
+
+def test_building_needs_the_standard_library_only() -> None:
+    """Python without its site-packages: what is checked on a GPU machine has little else than TensorRT."""
+    program = "import sys; sys.path.insert(0, sys.argv[1]); from edgecell.engines.trt import building, worker"
+    root = str(Path(edgecell.__file__).parents[1])
+    ended = subprocess.run([sys.executable, "-I", "-S", "-c", program, root], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
