@@ -129,6 +129,8 @@ class Gpu:
         if self._broken and not also_broken:
             raise Fault(self._broken)
         if number == self._fail_at:
+            if call.startswith("wait"):
+                self.broken("cudaErrorUnknown")  # what a wait reports went wrong on the device
             raise Fault("cudaErrorUnknown")
         after, name = self._fail.get(call, (-1, ""))
         if after == 0:
@@ -138,8 +140,10 @@ class Gpu:
             self._fail[call] = (after - 1, name)
 
     def broken(self, name: str) -> None:
-        """From now on every call fails, as after an error on the device."""
+        """From now on every call fails, as after an error on the device, and nothing is done there any more."""
         self._broken = name
+        for stream in self.streams.values():
+            stream.waiting.clear()
 
     # Memory
 
@@ -199,8 +203,8 @@ class Gpu:
 
     def free_stream(self, handle: int) -> None:
         stream = self._stream(handle)
-        self._run(stream)
         del self.streams[handle]
+        self._run(stream)
         self.enter("free stream")
 
     def wait_stream(self, handle: int) -> None:
@@ -310,7 +314,7 @@ class Gpu:
             while stream.waiting and not until():
                 stream.waiting.pop(0)()
         except Fault as fault:
-            self._broken = fault.name
+            self.broken(fault.name)
         if self._broken:
             stream.waiting.clear()
             raise Fault(self._broken)

@@ -48,7 +48,7 @@ class CudaPython:
             yield
         finally:
             if before != self._device:
-                self._call("cudaSetDevice", before)
+                self._release("cudaSetDevice", before)
 
     def close(self) -> None:
         """The primary context is the process's: other engines may use it, so it stays."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.engines.trt.buffers import Buffers, Scratch
-from edgecell.engines.trt.cuda import Cuda
+from edgecell.engines.trt.cuda import Cuda, not_freed
 from edgecell.engines.trt.library import Library
 from edgecell.engines.trt.network import Context, Network, Profile, Shape
 from edgecell.errors import EngineError, InferenceError
@@ -118,7 +118,11 @@ class Execution:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._cuda.current():
+        with ExitStack() as entered:
+            try:
+                entered.enter_context(self._cuda.current())
+            except InferenceError as error:
+                not_freed(error)  # and yet what can be freed is
             self._owned.close()
 
     @property
@@ -239,6 +243,7 @@ class Execution:
             context.enqueue(of.buffers.addresses, self._stream)  # TensorRT wants a run of this shape before a capture
             of.graphs[shape] = _Captured(graph=self._noted(context, of, shape, outputs), context=context, outputs=outputs)
         except EngineError as error:
+            self._drain()  # its run may still be under way
             context.close()
             self._switch_off(error)
 

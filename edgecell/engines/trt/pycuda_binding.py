@@ -52,7 +52,7 @@ class PyCuda:
         try:
             yield
         finally:
-            self._call("cuCtxPopCurrent", self._driver.Context.pop)
+            self._release("cuCtxPopCurrent", self._driver.Context.pop)
 
     def close(self) -> None:
         """Let go of the primary context, which is destroyed when nobody else holds it. It must not be current: pycuda would
@@ -125,11 +125,14 @@ class PyCuda:
         return handle
 
     def _call(self, name: str, function: Callable[..., _Result], *arguments: Any) -> _Result:
-        """What a function of pycuda returns. `name` is CUDA's for it. Raises InferenceError for an error."""
+        """What a function of pycuda returns. `name` is CUDA's for it. Raises InferenceError for an error, which must not keep
+        pycuda's objects alive by its traceback: they go when their last reference goes."""
         try:
             return function(*arguments)
         except self._driver.Error as error:
-            raise failed(name, type(error).__name__, " ".join(str(error).split())) from None
+            mine = failed(name, type(error).__name__, " ".join(str(error).split()))
+        del function, arguments
+        raise mine
 
     def _release(self, name: str, function: Callable[[], object]) -> None:
         try:
