@@ -17,7 +17,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -182,7 +182,12 @@ def chosen(bundle: Bundle, machine: Machine, folder: Path, precision: Precision 
     problems = [each for each in looked if isinstance(each, EngineError)]
     if not found:
         raise next((error for error in problems if not isinstance(error, NotPrepared)), problems[0])
-    return min(found, key=lambda record: record.p50_ms.get(bundle.manifest.input.batch.opt, float("inf")))
+    return fastest(found, bundle.manifest)
+
+
+def fastest(found: Iterable[PlanRecord], manifest: Manifest) -> PlanRecord:
+    """Of at least one the plan with the lowest median at the usual batch."""
+    return min(found, key=lambda record: record.p50_ms.get(manifest.input.batch.opt, float("inf")))
 
 
 def _look(model: Path, manifest: Manifest, machine: Machine, folder: Path) -> PlanRecord | EngineError:
