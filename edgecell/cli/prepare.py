@@ -17,7 +17,7 @@ from edgecell.app import Chosen
 from edgecell.bundle import Bundle, open_bundle
 from edgecell.engines.trt.plans import folder_of
 from edgecell.engines.trt.request import Progress
-from edgecell.errors import BundleMismatch, EngineBuildError, EngineError
+from edgecell.errors import BundleMismatch, EngineBuildError, EngineError, SettingsError
 from edgecell.messages import NOTICE
 from edgecell.prepare import offline
 from edgecell.prepare.preparing import Tell, prepare
@@ -65,7 +65,9 @@ def command(what: tuple[str, ...], force: bool, export: Path | None, as_json: bo
       edgecell prepare --offline-export for-the-bench.zip
     """
     every = [each for given in what or ("",) for each in _targets(given)]
-    targets = list({each.bundle.sha256: each for each in every}.values())
+    targets = list({(each.bundle.sha256, repr(each.engine.options)): each for each in every}.values())
+    if not targets:
+        raise SettingsError(f"{' '.join(what)} names no bundle", fix="name one under [models]")
     if export is not None:
         for name in offline.export([each.bundle for each in targets], folder_of(targets[0].engine.options.cache), export):
             click.echo(name)
