@@ -188,8 +188,7 @@ def _timing_cache(
         if _accepted(config, cache):
             return cache, "reused"
         state = "refused"
-        heard.warn(f"the timing cache {path} is not of this TensorRT and device: a new one is begun")
-        heard.errors.clear()
+        heard.errors.clear()  # what it said of the file is no reason for what comes
     cache = config.create_timing_cache(b"")
     if cache is not None:
         config.set_timing_cache(cache, ignore_mismatch=False)

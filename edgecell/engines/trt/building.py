@@ -18,6 +18,7 @@ from edgecell.engines.trt.files import partial
 from edgecell.engines.trt.request import BuildRequest, Built, ModelRefused, Progress
 from edgecell.errors import EngineBuildError, EngineError, MissingDependency
 
+_LOG = logging.getLogger("edgecell.tensorrt")
 WORKER = "edgecell.engines.trt.worker"
 _ERRORS = {each.__name__: each for each in (MissingDependency, EngineError, EngineBuildError)}
 _LAST_WORDS = 500  # characters of what a process that died said last
@@ -123,6 +124,8 @@ def _answer(listener: _Listener, code: int, stderr: IO[bytes], request: BuildReq
     """What the process's last message and its return code come to."""
     last = listener.last
     if code == 0 and last.get("kind") == "built":
+        if last["timing_cache"] == "refused":
+            _LOG.warning("%s is not of this TensorRT and device: the timing cache was begun anew", request.timing_cache)
         return Built(
             seconds=listener.elapsed_s(),
             version=str(last["version"]),
@@ -143,7 +146,7 @@ def _failure(message: dict[str, Any]) -> EngineError | MissingDependency:
     if kind != ModelRefused.__name__:
         return _ERRORS[kind](what, fix=fix)
     for each in errors:
-        logging.getLogger("edgecell.tensorrt").error("TensorRT: %s", each)
+        _LOG.error("TensorRT: %s", each)
     return ModelRefused(what, fix=fix, errors=tuple(errors))
 
 

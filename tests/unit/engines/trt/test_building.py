@@ -143,7 +143,9 @@ def test_never_a_tick_without_a_word(stand_in_machine: StandInMachine, tmp_path:
 # The timing cache
 
 
-def test_a_timing_cache_is_begun_reused_and_refused(stand_in_machine: StandInMachine, tmp_path: Path) -> None:
+def test_a_timing_cache_is_begun_reused_and_refused(
+    stand_in_machine: StandInMachine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     kernels = tmp_path / "caches" / "kernels.cache"
     request = asked(tmp_path, timing_cache=kernels)
     assert built(request).timing_cache == "new"
@@ -152,9 +154,10 @@ def test_a_timing_cache_is_begun_reused_and_refused(stand_in_machine: StandInMac
     again = built(request)
     assert (again.timing_cache, kernels.read_bytes()) == ("reused", learnt)
     stand_in_machine.tensorrt("10.16.1.11")
-    other = built(request)
-    assert other.timing_cache == "refused"
-    assert f"the timing cache {kernels} is not of this TensorRT and device: a new one is begun" in other.warnings
+    assert not caplog.records
+    assert built(request).timing_cache == "refused"
+    said = f"{kernels} is not of this TensorRT and device: the timing cache was begun anew"
+    assert [record.getMessage() for record in caplog.records] == [said]
     assert b"10.16.1.11" in kernels.read_bytes()
     stand_in_machine.driver(sm=120)
     assert built(request).timing_cache == "refused"
