@@ -183,8 +183,8 @@ def _timing_cache(
     if path is None:
         return None, ""
     state: CacheState = "new"
-    if path.exists():
-        cache = config.create_timing_cache(path.read_bytes())
+    if kept := _read(path):
+        cache = config.create_timing_cache(kept)
         if _accepted(config, cache):
             return cache, "reused"
         state = "refused"
@@ -193,6 +193,16 @@ def _timing_cache(
     if cache is not None:
         config.set_timing_cache(cache, ignore_mismatch=False)
     return cache, state
+
+
+def _read(path: Path) -> bytes:
+    """b"" of a file that is not there. Raises EngineBuildError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise EngineBuildError(f"{path} cannot be read: {error}", fix="remove it, or let the user read it") from error
 
 
 def _accepted(config: tensorrt.IBuilderConfig, cache: tensorrt.ITimingCache | None) -> bool:

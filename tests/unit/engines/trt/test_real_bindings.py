@@ -121,3 +121,21 @@ def test_what_we_derive_from_the_real_classes_works(version: Version, folder: Pa
     told = run(version, folder, "-c", MEETS_OURS).splitlines()
     monitor = ["told: tactics 0 3", "told: tactics 1 3"] if version >= (10,) else []
     assert told == ["heard: one two", "dims: (1, -1, 3)", *monitor, "refused: TypeError"]
+
+
+def test_the_stand_in_knows_nothing_that_the_real_one_does_not(version: Version, folder: Path) -> None:
+    """Else what is proved on the stand-in could still fail on the version that it stands for."""
+    real = offered(version, folder)
+    stand_ins = os.pathsep.join([str(ROOT / "tests/stand_ins"), str(ROOT / "tests")])
+    environment = os.environ | {"PYTHONPATH": stand_ins, "TENSORRT_STAND_IN_VERSION": ".".join(map(str, version))}
+    command = [sys.executable, str(ROOT / "tests/stand_in_names.py")]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    defined: dict[str, dict[str, list[str]]] = json.loads(ended.stdout)
+    assert {"Builder", "ICudaEngine", "ILogger.Severity"} <= set(defined)
+    uses = [
+        Use(owner=owner, name=name, argument=argument, place="stand-in", since=(0,), until=None)
+        for owner, names in defined.items()
+        for name, arguments in names.items()
+        for argument in arguments or [""]
+    ]
+    assert [missing for each in uses if (missing := each.missing(real))] == []
