@@ -1,11 +1,19 @@
 """The stubs that mypy reads TensorRT and CUDA from: that they are mended exactly, and say what the installed package says."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 import vendor_stubs
+import vendor_wheels
 from cuda.bindings import runtime
+
+ROOT = Path(__file__).parents[2]
 
 BROKEN = "\n".join(wrong for wrong, _, times in vendor_stubs.MENDS for _ in range(times))
 
@@ -54,3 +62,26 @@ def test_cuda_s_stub_says_what_a_function_returns() -> None:
     copy = "def cudaMemcpyAsync(dst: Any, src: Any, count: int, kind: cudaMemcpyKind, stream: Any) -> tuple[cudaError_t]: ..."
     assert copy in lines
     assert isinstance(runtime.cudaGetDeviceCount()[0], runtime.cudaError_t), "the error comes first, in a tuple"
+
+
+@pytest.mark.parametrize("requirements", sorted((ROOT / "requirements/cuda").glob("*.txt")), ids=lambda path: str(path.stem))
+def test_what_is_used_of_cuda_is_the_same_in_older_versions(requirements: Path, tmp_path: Path) -> None:
+    """Names, arguments and results of every function that edgecell calls, in packages of CUDA 12 and of the installed one."""
+    source = (ROOT / "edgecell/engines/trt/cuda_python.py").read_text(encoding="utf-8")
+    used = set(re.findall(r"\bruntime\.(cuda\w+)", source))
+    assert {"cudaMalloc", "cudaStreamBeginCapture", "cudaStreamNonBlocking", "cudaMemcpyKind"} <= used
+    for wheel in vendor_wheels.fetch(requirements).glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(tmp_path)
+    program = "import cuda.bindings, vendor_stubs; print(cuda.bindings.__version__, *vendor_stubs.cuda_lines(), sep='\\n')"
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT / 'tests'}"}
+    command = [sys.executable, "-c", program]
+    older = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert older[0].startswith(requirements.stem)
+    said = [line for line in vendor_stubs.cuda_lines() if set(re.findall(r"^(?:def |class )?(cuda\w+)", line)) & used]
+    assert len(said) == len(used)
+    for line in said:
+        if line.startswith("class"):
+            assert line.partition("\n")[0] in older
+        else:
+            assert line in older
