@@ -1,4 +1,4 @@
-"""A bad line between publisher and subscriber: it delays, cuts, falls silent and spoils. Nothing wrong shows, nothing is lost."""
+"""A bad line between publisher and subscriber: it delays, cuts, falls silent, spoils. Nothing wrong shows, nothing is lost."""
 
 import random
 import time
