@@ -1,4 +1,7 @@
-"""What every engine in TABLE must do. An engine whose probe says it cannot run here is skipped, with what is missing."""
+"""What every engine in TABLE must do. An engine whose probe says it cannot run here is skipped, with what is missing.
+
+TensorRT's runs on stand-ins for the vendor's libraries and for the device: they compute what ONNX Runtime computes.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tiny_bundle import make_tiny_bundle, tiny_crops
+from trt_stand_in_plan import store_plan
 
 from edgecell import plugins
 from edgecell.bundle import Bundle, Encoding
@@ -16,7 +20,7 @@ from edgecell.engines import TABLE
 from edgecell.errors import EngineBuildError, EngineError, InferenceError
 from edgecell.golden import replay
 from edgecell.preprocess import to_batch
-from edgecell.protocols import Engine
+from edgecell.protocols import Engine, Pending
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +29,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(params=sorted(TABLE))
-def part(request: pytest.FixtureRequest) -> Any:
+def part(request: pytest.FixtureRequest, tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    if request.param == "trt":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        request.getfixturevalue("stand_in_machine")
+        request.getfixturevalue("gpu")
+        store_plan(tiny, "s8s8")
     found = plugins.load("engine", TABLE, request.param)
     probe = found.probe()
     if not probe.usable:
@@ -66,6 +75,20 @@ def test_outputs_are_those_of_the_manifest(engine: Engine, tiny: Bundle, batch: 
 
 def test_golden_cells_are_answered_as_certified(part: Any, engine: Engine, tiny: Bundle) -> None:
     assert replay(tiny, engine, encoding_of(part, tiny)).cells > 0
+
+
+def test_batches_that_overlap_are_answered_each_by_itself(engine: Any, batch: NDArray[np.float32]) -> None:
+    if not hasattr(engine, "submit"):
+        pytest.skip("it does not overlap batches")
+    expected = [engine.infer(batch[at : at + 2])["logits"] for at in range(0, 8, 2)]
+    pendings: list[Pending] = []
+    for at in range(0, 8, 2):
+        given = batch[at : at + 2].copy()
+        pendings.append(engine.submit(given))
+        given[:] = 0
+    for pending, answer in reversed(list(zip(pendings, expected, strict=True))):
+        np.testing.assert_allclose(pending.result()["logits"], answer, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(pending.result()["logits"], pending.result()["logits"])
 
 
 def test_a_cell_is_answered_alike_alone_and_in_a_batch(engine: Engine, batch: NDArray[np.float32]) -> None:

@@ -34,11 +34,12 @@ def _load() -> None:
 class CudaPython:
     """One device through the CUDA runtime."""
 
+    title = "cuda-python"
     graphs = True
 
     def __init__(self, device: int) -> None:
         """Raises InferenceError when there is no such device, or no driver."""
-        self.name = f"cuda-python {self.version()}"
+        self.name = f"{self.title} {self.version()}"
         self._device = device
         self._objects: dict[int, Any] = {}
         with self.current():

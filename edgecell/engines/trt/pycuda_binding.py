@@ -23,13 +23,14 @@ _Result = TypeVar("_Result")
 class PyCuda:
     """One device through pycuda."""
 
+    title = "pycuda"
     graphs = False
 
     def __init__(self, device: int) -> None:
         """Raises InferenceError when there is no such device, or no driver."""
         import pycuda.driver
 
-        self.name = f"pycuda {self.version()}"
+        self.name = f"{self.title} {self.version()}"
         self._driver: Any = pycuda.driver
         self._objects: dict[int, Any] = {}
         self._call("cuInit", self._driver.init)
