@@ -167,7 +167,7 @@ def _environment(device: int) -> dict[str, str]:
 def _death(code: int) -> str:
     if code >= 0:
         return f"ended with code {code}"
-    name = signal.Signals(-code).name
+    name = next((each.name for each in signal.Signals if each == -code), f"signal {-code}")
     return f"was killed ({name})" if -code in {signal.SIGKILL, signal.SIGTERM} else f"crashed ({name})"
 
 
