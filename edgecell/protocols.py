@@ -4,7 +4,7 @@ All parts are context managers. Construction touches no hardware; `__enter__` do
 thread, chosen by the runtime.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, runtime_checkable
@@ -107,8 +107,10 @@ class Replayable(Protocol):
     """A record of what was published, for listeners that missed it. Used on the publisher's thread, while frames are waiting:
     it must be quick. Raises JournalError."""
 
-    def messages(self, run_id: str, topic: str, after_sequence: int, limit: int) -> Sequence[CountsMessage]:
-        """At most `limit` messages of a run with a larger sequence number, in order; none for a run it does not know."""
+    def messages(self, run_id: str, topic: str, after_sequence: int, limit: int) -> Iterable[Message]:
+        """At most `limit` messages of a run with a larger sequence number, in order; none for a run it does not know.
+
+        What is made one by one is not made in vain: a page that is full takes no more."""
 
     def next_run(self, run_id: str) -> str | None:
         """The run that was recorded after this one; None if it is the last or not known."""

@@ -15,7 +15,7 @@ from edgecell.bus.endpoint import bind_error
 from edgecell.bus.gatekeeper import Gatekeeper
 from edgecell.errors import JournalError
 from edgecell.protocols import Replayable
-from edgecell.wire import CountsMessage, Replay, Replayed
+from edgecell.wire import Message, Replay, Replayed
 
 MAX_REQUEST_BYTES = 1024
 """Longest request: a topic, a run id and two numbers have some 150 bytes."""
@@ -41,7 +41,7 @@ class ReplayDesk:
     served: pages given. refused: requests that were none, came too fast, or whose answer found no room.
     """
 
-    def __init__(self, record: Replayable, dress: Callable[[CountsMessage], CountsMessage]) -> None:
+    def __init__(self, record: Replayable, dress: Callable[[Message], Message]) -> None:
         self._record, self._dress = record, dress
         self._rates: OrderedDict[bytes, tuple[float, int]] = OrderedDict()
         self.served = self.refused = 0
@@ -97,22 +97,22 @@ class ReplayDesk:
             return Replayed(id=asked.id, error=f"the journal cannot be read: {error.what}", retry_s=1.0)
 
     def _page(self, asked: Replay) -> Replayed:
-        start, after, size = clock.monotonic_ns(), asked.after, 0
-        messages: list[msgspec.Raw] = []
-        while size < PAGE_BYTES and clock.monotonic_ns() - start < PAGE_S * 1e9:
-            chunk = self._record.messages(asked.run_id, asked.topic, after, CHUNK)
-            for message in chunk:
+        """At least one message if there is one; more while there is room and time."""
+        start, after, size, more = clock.monotonic_ns(), asked.after, 0, True
+        payloads: list[msgspec.Raw] = []
+        while more:
+            more = False
+            for number, message in enumerate(self._record.messages(asked.run_id, asked.topic, after, CHUNK), 1):
                 payload = wire.to_wire(self._dress(message))[1]
-                if messages and size + len(payload) > PAGE_BYTES:
-                    size = PAGE_BYTES
+                late = clock.monotonic_ns() - start > PAGE_S * 1e9
+                if payloads and (late or size + len(payload) > PAGE_BYTES):
+                    more = False
                     break
-                messages.append(msgspec.Raw(payload))
-                size, after = size + len(payload), message.sequence
-            if len(chunk) < CHUNK:
-                break
+                payloads.append(msgspec.Raw(payload))
+                size, after, more = size + len(payload), message.sequence, number == CHUNK
         self.served += 1
-        following = "" if messages else self._record.next_run(asked.run_id) or ""
-        return Replayed(id=asked.id, messages=tuple(messages), next_run=following)
+        following = "" if payloads else self._record.next_run(asked.run_id) or ""
+        return Replayed(id=asked.id, messages=tuple(payloads), next_run=following)
 
     def _wait_s(self, who: bytes) -> float:
         """Seconds until this listener may ask, 0 for now (a token bucket each)."""

@@ -98,7 +98,7 @@ class ZmqPublisher:
         check_ipc(self.endpoint)
         if self._desk is not None:
             check_ipc(self._replay_at)
-        if self._options.server_key is not None and self._options.allow is not None:
+        if self._gatekeeper is None and self._options.server_key is not None and self._options.allow is not None:
             self._gatekeeper = Gatekeeper(self._options.server_key, self._options.allow)
         self._listen()
         return self
@@ -115,10 +115,11 @@ class ZmqPublisher:
             return self._named(message)
         run_id, sequence = self._latest
         known = {"counts_sequence": sequence} if run_id == message.run_id else {}
-        return msgspec.structs.replace(message, replay=self.replay_endpoint, unsent=self.unsent, **known)
+        return msgspec.structs.replace(message, replay=self.replay_endpoint, unsent=message.unsent + self.unsent, **known)
 
-    def _named(self, message: CountsMessage) -> CountsMessage:
-        return message if self._options.sample_ids else msgspec.structs.replace(message, sample_id="")
+    def _named(self, message: Message) -> Message:
+        hidden = isinstance(message, CountsMessage) and not self._options.sample_ids
+        return msgspec.structs.replace(message, sample_id="") if hidden else message
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Hand a message to every listener's queue. Never blocks.
