@@ -69,7 +69,7 @@ class ZmqPublisher:
             raise SettingsError(f"[publisher] {lacks} is missing: an encrypted bus needs both keys", fix=KEYS_FIX)
         encrypted = self._options.server_key is not None
         self.endpoint = bindable(self._options.endpoint, encrypted=encrypted)
-        self._replay_at = bindable(self._options.replay or beside(self.endpoint), encrypted=encrypted)
+        self._replay_at = bindable(self._options.replay, encrypted=encrypted) if self._options.replay else ""
         self.replay_endpoint = ""
         self.unsent = 0
         self._last: dict[bytes, bytes] = {}
@@ -90,7 +90,8 @@ class ZmqPublisher:
         return sum(each.refused for each in (self._gatekeeper, self._desk) if each is not None)
 
     def replay_from(self, record: Replayable) -> None:
-        """Answer listeners that missed something, from the next `__enter__` on."""
+        """Answer listeners that missed something, once it is entered. Raises SettingsError where there is no next port."""
+        self._replay_at = self._replay_at or beside(self.endpoint)
         self._desk = ReplayDesk(record, self._named)
 
     def __enter__(self) -> Self:
