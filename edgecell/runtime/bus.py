@@ -1,14 +1,10 @@
 """The publisher, kept at work: what goes wrong with it never ends a run."""
 
-import logging
-
 from edgecell.condition import Trouble, Troubles
 from edgecell.errors import PublishError
 from edgecell.protocols import Publisher
 from edgecell.runtime.backoff import Backoff
 from edgecell.wire import Message, to_wire
-
-LOG = logging.getLogger(__name__)
 
 
 class Bus:
@@ -46,7 +42,6 @@ class Bus:
         try:
             if self._lost and self._backoff.wait_s == 0:
                 self._publisher.__enter__()
-                LOG.warning("the bus is back")
                 self._lost = ""
             if not self._lost:
                 self._publisher.serve(0)
@@ -54,8 +49,6 @@ class Bus:
             self._lose(error)
 
     def _lose(self, error: PublishError) -> None:
-        if not self._lost:
-            LOG.error("the bus is lost and will be tried again: %s", error)
         self._publisher.__exit__(None, None, None)
         self._lost = error.what
         self._backoff.failed()

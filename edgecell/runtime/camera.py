@@ -1,7 +1,7 @@
 """A source that may go and come back."""
 
-import logging
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import TracebackType
 
 from typing_extensions import Self
@@ -12,17 +12,15 @@ from edgecell.errors import FrameCorrupt, FrameTimeout, SourceError, SourceUnava
 from edgecell.messages import Frame
 from edgecell.protocols import FrameSource
 from edgecell.runtime.backoff import Backoff
-from edgecell.runtime.look import numbered
-
-LOG = logging.getLogger(__name__)
 
 
 class Camera(AbstractContextManager["Camera"]):
     """A source, entered, read and closed on one thread. A live one that is gone in the middle of the run is closed and opened
     again, with ever longer waits; files that are gone are gone.
 
-    A source numbers from 0 when it is opened: its frames are numbered on here, so that an index stands for one frame of the
-    run. What it would have seen while it was away has no number: that is no loss of frames but time without any, and said.
+    A source that is opened again starts its numbers anew: its frames are numbered on here, so that an index stands for one
+    frame of the run. What it would have seen while it was away has no number: that is no loss of frames but time without any,
+    and said.
     """
 
     def __init__(self, source: FrameSource) -> None:
@@ -30,7 +28,8 @@ class Camera(AbstractContextManager["Camera"]):
         self._backoff = Backoff()
         self._open = False
         self._lost = ""
-        self._first = self._next = 0
+        self._shift: int | None = 0
+        self._next = 0
 
     def __enter__(self) -> Self:
         self._source.__enter__()
@@ -55,8 +54,7 @@ class Camera(AbstractContextManager["Camera"]):
         try:
             frame = self._source.read(timeout_s)
         except FrameCorrupt as error:
-            error.index += self._first
-            self._next = error.index + 1
+            error.index = self._numbered(error.index)
             raise
         except SourceUnavailable as error:
             if not self._source.live:
@@ -65,13 +63,16 @@ class Camera(AbstractContextManager["Camera"]):
             raise FrameTimeout(self._lost) from error
         if frame is None:
             return None
-        frame = numbered(frame, self._first)
-        self._next = frame.index + 1
-        if self._lost:
-            LOG.warning("%s is back", self._source.source_id)
-            self._lost = ""
-            self._backoff.reset()
-        return frame
+        self._lost = ""
+        self._backoff.reset()
+        return replace(frame, index=self._numbered(frame.index))
+
+    def _numbered(self, index: int) -> int:
+        """The run's number of what the source calls `index`."""
+        if self._shift is None:
+            self._shift = self._next - index
+        self._next = index + self._shift + 1
+        return index + self._shift
 
     def _opened_again(self, timeout_s: float) -> bool:
         """Whether it was time to try, and it worked; else timeout_s have passed, or what was left to wait."""
@@ -85,12 +86,10 @@ class Camera(AbstractContextManager["Camera"]):
             self._lost = error.what
             self._backoff.failed()
             return False
-        self._open, self._first = True, self._next
+        self._open, self._shift = True, None
         return True
 
     def _lose(self, error: SourceUnavailable) -> None:
-        if not self._lost:
-            LOG.warning("%s is lost and will be tried again: %s", self._source.source_id, error)
         self._lost = error.what
         self._backoff.failed()
         self.__exit__(None, None, None)

@@ -36,11 +36,6 @@ class Look:
         return replace(self, frame=None, dropped=reason)
 
 
-def numbered(frame: Frame, first: int) -> Frame:
-    """The frame of a source that was opened when `first` frames of the run had been numbered."""
-    return replace(frame, index=frame.index + first) if first else frame
-
-
 def words(error: BaseException) -> str:
     """Why a frame failed, in one line."""
     return error.what if isinstance(error, EdgecellError) else type(error).__name__

@@ -11,14 +11,15 @@ Item = TypeVar("Item")
 class Mailbox(Generic[Item]):
     """Items on their way from one thread to another, in order.
 
-    Policy when `capacity` items wait: `wait`, so that nothing is lost; or `drop_oldest`, so that nobody waits for who is behind
-    and what arrives is fresh. That is the policy where `on_drop` is given: it is called with each item that had to go, on the
-    thread that puts.
+    Policy when `capacity` items that were put wait: `wait`, so that nothing is lost; or `drop_oldest`, so that nobody waits for
+    who is behind and what arrives is fresh. That is the policy where `on_drop` is given: it is called with each item that had to
+    go, on the thread that puts.
     """
 
     def __init__(self, capacity: int, on_drop: Callable[[Item], None] | None = None) -> None:
         self._capacity, self._on_drop = capacity, on_drop
-        self._items: deque[Item] = deque()
+        self._items: deque[tuple[Item, bool]] = deque()
+        self._held = 0
         self._changed = threading.Condition()
         self._closed = False
 
@@ -32,25 +33,25 @@ class Mailbox(Generic[Item]):
     def full(self) -> bool:
         """Whoever puts would have to wait, or to drop."""
         with self._changed:
-            return len(self._items) >= self._capacity
+            return self._held >= self._capacity
 
     def put(self, item: Item) -> bool:
         """Put it in by the policy. False: it was closed, and nobody will take the item."""
         gone: Item | None = None
         with self._changed:
             if self._on_drop is None:
-                self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity)
-            elif not self._closed and len(self._items) >= self._capacity:
-                gone = self._items.popleft()
-            taken = self._append(item)
+                self._changed.wait_for(lambda: self._closed or self._held < self._capacity)
+            elif not self._closed and self._held >= self._capacity:
+                gone = self._oldest()
+            taken = self._append(item, held=True)
         if gone is not None and self._on_drop is not None:
             self._on_drop(gone)
         return taken
 
     def push(self, item: Item) -> bool:
-        """Put it in at once, beyond the capacity if need be: for news that hold no image. False as `put`."""
+        """Put it in at once: for news that hold no image and do not count for the capacity. False as `put`."""
         with self._changed:
-            return self._append(item)
+            return self._append(item, held=False)
 
     def get(self, timeout_s: float) -> Item | None:
         """The oldest item; None when none came within timeout_s or it is over."""
@@ -59,7 +60,7 @@ class Mailbox(Generic[Item]):
             if not self._items:
                 return None
             self._changed.notify_all()
-            return self._items.popleft()
+            return self._oldest()
 
     def close(self) -> None:
         """Nothing goes in any more; what is in it can still be taken."""
@@ -67,8 +68,14 @@ class Mailbox(Generic[Item]):
             self._closed = True
             self._changed.notify_all()
 
-    def _append(self, item: Item) -> bool:
+    def _oldest(self) -> Item:
+        item, held = self._items.popleft()
+        self._held -= held
+        return item
+
+    def _append(self, item: Item, *, held: bool) -> bool:
         if not self._closed:
-            self._items.append(item)
+            self._items.append((item, held))
+            self._held += held
             self._changed.notify_all()
         return not self._closed
