@@ -24,6 +24,7 @@ from edgecell.ledger import Identity
 from edgecell.messages import Cell, Frame, FrameReport, Segmentation
 from edgecell.protocols import FrameSource, Observer, Probe, Progress, Publisher, Replayable, Segmenter
 from edgecell.runtime import Runtime, loop
+from edgecell.runtime.look import Look
 from edgecell.runtime.mailbox import Mailbox
 from edgecell.settings import RunSettings
 from edgecell.wire import CountsMessage, Heartbeat, Message, from_wire
@@ -256,6 +257,7 @@ class Bench:
         self.source: FrameSource = Camera(time, events)
         self.segmenter: Segmenter = Finder(time, takes_s)
         self.classifiers: dict[str, Classifier] = {}
+        self.environment: dict[str, str] = {}
         self.reopened = 0
         self.reopen = self._reopen
 
@@ -271,8 +273,16 @@ class Bench:
             classes={each.name: each for each in manifest.classes},
             publisher=publisher,
             observer=observer or self.onlooker,
+            environment=self.environment,
         )
         return made.run()
+
+    def nudge(self) -> None:
+        """Let the calling thread look around, as it does four times a second where time passes; back when it has."""
+        named = LINE[0]
+        named.push(Look(read_ns=clock.monotonic_ns()))
+        while not named.is_quiet:
+            real_time.sleep(0.0002)
 
     def _reopen(self) -> None:
         self.reopened += 1

@@ -95,6 +95,7 @@ class Runtime:
                 finally:
                     self._look_around()
                     counts, heartbeat = self._ledger.end(failure)
+                    self._tell_systemd()
                     self._send(counts, heartbeat)
             return self._ledger.progress(counts)
 
@@ -152,6 +153,9 @@ class Runtime:
             self._ledger.remark(step)
         if not hanging:
             self._notifier.alive()
+        self._tell_systemd()
+
+    def _tell_systemd(self) -> None:
         self._notifier.status(": ".join(filter(None, [self._ledger.state, self._ledger.reason])))
 
     def _troubles(self, hanging: Troubles) -> Troubles:

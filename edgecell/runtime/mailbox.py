@@ -12,8 +12,8 @@ class Mailbox(Generic[Item]):
     """Items on their way from one thread to another, in order.
 
     Policy when `capacity` items that were put wait: `wait`, so that nothing is lost; or `drop_oldest`, so that nobody waits for
-    who is behind and what arrives is fresh. That is the policy where `on_drop` is given: it is called with each item that had to
-    go, on the thread that puts.
+    who is behind and what arrives is fresh. That is the policy where `on_drop` is given: it is called with each item that had
+    to go, on the thread that puts.
     """
 
     def __init__(self, capacity: int, on_drop: Callable[[Item], None] | None = None) -> None:
