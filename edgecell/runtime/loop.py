@@ -34,9 +34,9 @@ from edgecell.wire import Message, Model
 LOG = logging.getLogger(__name__)
 CAPACITY = 1
 """Frames that wait in a mailbox. Each one more is a frame's time more from capture to counts."""
-DRAIN_S = 1.0
+DRAIN_S = 0.8
 """After a signal: longest that frames that were read are still worked on."""
-LEAVE_S = 0.3
+LEAVE_S = 0.2
 """After that: longest that the threads are waited for. With the bus's linger, half a second, all is over within two seconds."""
 JOIN_S = 5.0
 """Longest wait for the threads to finish what they have in hand where no signal hurries."""
