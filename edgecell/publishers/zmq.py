@@ -10,6 +10,7 @@ On this machine (loopback TCP, or a local socket, ipc, which only its owner may 
 keys: then it is encrypted, and only listeners whose key is in the folder `allow` hear a byte.
 """
 
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated
@@ -74,6 +75,7 @@ class ZmqPublisher:
         self.unsent = 0
         self._last: dict[bytes, bytes] = {}
         self._latest = ("", -1)
+        self._sample = ""
         self._gatekeeper: Gatekeeper | None = None
         self._desk: ReplayDesk | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
@@ -116,11 +118,21 @@ class ZmqPublisher:
             return self._named(message)
         run_id, sequence = self._latest
         known = {"counts_sequence": sequence} if run_id == message.run_id else {}
-        return msgspec.structs.replace(message, replay=self.replay_endpoint, unsent=message.unsent + self.unsent, **known)
+        told = {"replay": self.replay_endpoint, "unsent": message.unsent + self.unsent, "reason": self._unnamed(message.reason)}
+        return msgspec.structs.replace(message, **told, **known)
 
     def _named(self, message: Message) -> Message:
-        hidden = isinstance(message, CountsMessage) and not self._options.sample_ids
-        return msgspec.structs.replace(message, sample_id="") if hidden else message
+        """Counts with the sample's id if that is allowed, else without it."""
+        if self._options.sample_ids or not isinstance(message, CountsMessage):
+            return message
+        self._sample = message.sample_id
+        return msgspec.structs.replace(message, sample_id="", invalid_reason=self._unnamed(message.invalid_reason))
+
+    def _unnamed(self, text: str) -> str:
+        """A text without the sample's id: files are often named after it."""
+        if self._options.sample_ids or not self._sample:
+            return text
+        return re.sub(rf"(?<![^\W_]){re.escape(self._sample)}(?![^\W_])", "(sample)", text)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Hand a message to every listener's queue. Never blocks.

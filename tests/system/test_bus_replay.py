@@ -194,6 +194,16 @@ def test_a_heartbeat_says_where_to_ask_and_counts_name_the_sample_where_allowed(
             assert publisher.outgoing(counts_message()) == counts_message(sample_id="slide-17" if allowed else "")
 
 
+def test_reasons_do_not_name_the_sample_either() -> None:
+    """Pictures lie in folders that are named after the sample, and errors name files."""
+    reason = "cannot read /data/slide-17/slide-17_001.png, slide-171.png: no such file"
+    publisher = ZmqPublisher(ZmqPublisher.Options(endpoint="tcp://127.0.0.1:*"))
+    counts = publisher.outgoing(counts_message(valid=False, invalid_reason=reason))
+    beat = publisher.outgoing(heartbeat(state="failed", reason=reason))
+    for text in (counts.invalid_reason, beat.reason):  # type: ignore[union-attr]
+        assert text == "cannot read /data/(sample)/(sample)_001.png, slide-171.png: no such file"
+
+
 def test_the_next_port_is_taken_unless_told_otherwise(tmp_path: Path) -> None:
     publisher = ZmqPublisher(ZmqPublisher.Options(endpoint=f"ipc://{tmp_path}/bus"))
     publisher.replay_from(MemoryRecord())
