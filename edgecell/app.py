@@ -6,7 +6,7 @@
 import logging
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,11 +14,16 @@ from typing import Any
 
 import msgspec
 
-from edgecell import engines, plugins, publishers, segmenters, sources
+from edgecell import __version__, clock, engines, plugins, publishers, segmenters, sources
 from edgecell.bundle import Bundle, CellClass, open_bundle
 from edgecell.classify import Classifier
 from edgecell.errors import EngineError, MissingDependency, SettingsError
 from edgecell.golden import replay
+from edgecell.journal import chain
+from edgecell.journal.events import RunStarted
+from edgecell.journal.journal import Recorder
+from edgecell.journal.record import Record
+from edgecell.journal.recording import recording
 from edgecell.ledger import Identity
 from edgecell.messages import Kind
 from edgecell.protocols import Engine, Observer, Segmenter
@@ -101,11 +106,20 @@ class Plan:
             )
 
     @contextmanager
-    def runtime(self, observer: Observer) -> Iterator[Runtime]:
-        """The live loop. The bus is open; models, segmenter and camera are opened by its `run`, on threads of their own."""
-        identity = Identity(device_id=self.settings.device_id, run_id=str(uuid.uuid4()), sample_id=self.settings.sample_id)
+    def runtime(self, observer: Observer, resume: str | None = None) -> Iterator[Runtime]:
+        """The live loop. Journal and bus are open; models, segmenter and camera are opened by its `run`, on their threads.
+
+        resume: the id of a run in the journal to go on with, recording.LATEST, or None for a new one. Raises JournalError.
+        """
         self._tell_engines()
-        with self.publisher.make() as publisher:
+        with ExitStack() as stack:
+            recorder = stack.enter_context(self._recorder(resume))
+            publisher = self.publisher.make()
+            if recorder is not None:
+                publisher.replay_from(stack.enter_context(Record.open(recorder.folder)))
+            stack.enter_context(publisher)
+            run_id = recorder.run_id if recorder else str(uuid.uuid4())
+            identity = Identity(device_id=self.settings.device_id, run_id=run_id, sample_id=self.settings.sample_id)
             yield Runtime(
                 identity=identity,
                 settings=self.settings.run,
@@ -115,7 +129,46 @@ class Plan:
                 classes=self.classes,
                 publisher=publisher,
                 observer=observer,
+                recorder=recorder,
             )
+
+    def _recorder(self, resume: str | None) -> AbstractContextManager[Recorder | None]:
+        journal = self.settings.journal
+        if journal is not None and journal.enabled:
+            return recording(journal, self._started(), resume)
+        if resume is not None:
+            what = "a run is resumed from its journal, and none is kept"
+            raise SettingsError(what, fix="leave out --no-journal, and enabled = false in [journal]; or leave out --resume")
+        return nullcontext()
+
+    def _started(self) -> RunStarted:
+        """What the journal says of a new run. Of the settings all that decides what is counted, defaults included."""
+        settings = self.settings
+        essence: dict[str, Any] = {
+            role: _plain(part) for role, part in (("source", self.source), ("segmenter", self.segmenter))
+        }
+        essence["run"] = msgspec.to_builtins(settings.run)
+        bundles = self.bundles if self.segmenter_bundle is None else {**self.bundles, SEGMENTER: self.segmenter_bundle}
+        essence["models"] = {
+            role: {
+                "name": bundle.manifest.name,
+                "version": bundle.manifest.version,
+                "sha256": bundle.sha256,
+                "engine": _plain(self.engines[role]),
+            }
+            for role, bundle in bundles.items()
+        }
+        return RunStarted(
+            run_id=str(uuid.uuid4()),
+            utc=clock.utc_now(),
+            clock_synced=clock.synced(),
+            device_id=settings.device_id,
+            sample_id=settings.sample_id,
+            version=__version__,
+            settings=essence,
+            settings_sha256=chain.sha256(msgspec.json.encode(essence, order="sorted")),
+            classes=self.classes,
+        )
 
     @contextmanager
     def _classifying(self) -> Iterator[Classifying]:
@@ -159,6 +212,15 @@ class Plan:
                 told.setdefault((engine.name, engine.why, engine.fix), []).append(bundle.manifest.name)
         for (name, why, fix), bundles in told.items():
             LOG.info("engine %s for %s: %s%s", name, " and ".join(bundles), why, f" ({fix})" if fix else "")
+
+
+def _plain(chosen: Chosen) -> dict[str, Any]:
+    """A part and its options as JSON holds them, paths made whole."""
+
+    def told(value: object) -> str:
+        return str(value.resolve() if isinstance(value, Path) else value)
+
+    return {"part": chosen.name, **msgspec.to_builtins(chosen.options, enc_hook=told)}
 
 
 @contextmanager

@@ -1,19 +1,23 @@
 """The books of one run: where every frame and every cell went, the condition of the run, and the messages that say both.
 
-Kept by one thread, without I/O. Counts made while something is wrong that spoils them are not valid, those of a run that ends
-so neither: silence is no "no cells". What was wrong at any moment of a window makes the whole window invalid.
+Kept by one thread, without I/O. For the journal they gather what became of each frame and cell. Counts made while something is
+wrong that spoils them are not valid, those of a run that ends so neither: silence is no "no cells". What was wrong at any
+moment of a window makes the whole window invalid.
 """
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from edgecell import clock, tally
+from edgecell.books import Books, Details, recorded, side_by_side
 from edgecell.bundle import CellClass
 from edgecell.condition import Condition, Troubles
 from edgecell.errors import SourceUnavailable
+from edgecell.flight import Flight
+from edgecell.journal.events import Fate, FrameFate, RecordedCell
 from edgecell.messages import Domain, FrameFates, FrameReport, PixelUmSource, Tally
 from edgecell.protocols import Progress
 from edgecell.settings import RunSettings
@@ -32,7 +36,8 @@ class Identity:
 
 
 class Ledger:
-    """The books of one run of one sample. source_id: what the log calls the source."""
+    """The books of one run of one sample. source_id: what the log calls the source. books: as an earlier process left them.
+    detailed: gather frames and cells for a journal."""
 
     def __init__(
         self,
@@ -41,15 +46,19 @@ class Ledger:
         settings: RunSettings,
         source_id: str,
         classes: Mapping[str, CellClass],
+        books: Books | None = None,
+        detailed: bool = False,
     ) -> None:
+        books = books or Books()
         self._identity, self._settings, self._source_id = identity, settings, source_id
         self._classes = classes
         self._models: tuple[Model, ...] = ()
-        self._total, self._domain = Tally(), Domain()
-        self._scale: tuple[float | None, PixelUmSource] = (None, "unknown")
+        self._total, self._domain, self._flight = books.total, books.domain, Flight(books.in_flight)
+        self._scale: tuple[float | None, PixelUmSource] = (books.pixel_um, books.pixel_um_source)
+        self._detailed, self._closed = detailed, Details()
         self._condition = Condition()
         self._heartbeat_due_ns = self._unsent = 0
-        self._sequences = {"counts": 0, "heartbeat": 0}
+        self._sequences = dict(books.sequences)
         self._started_ns = clock.monotonic_ns()
         self._window = _Window.start(self._total)
 
@@ -66,10 +75,11 @@ class Ledger:
         return self._condition.reason
 
     def run(self, models: tuple[Model, ...]) -> None:
-        """Frames may come from now on."""
+        """Frames may come from now on; those that an earlier process had in flight will not."""
         self._models = models
         self._started_ns, self._window = clock.monotonic_ns(), _Window.start(self._total)
         self._condition = self._condition.to("running")
+        self._give_up("run: interrupted")
 
     def drain(self) -> bool:
         """No further frame is read. Whether that is new."""
@@ -98,30 +108,36 @@ class Ledger:
 
     def end(self, failure: str | None) -> tuple[CountsMessage, Heartbeat]:
         """The last two messages, of a run that failed or (None) stopped. Frames still on their way were given up."""
-        given_up = "drain: out of time" if failure is None else "run: failed"
-        self._total = tally.drop(self._total, given_up, self.frames.in_flight)
+        self._give_up("drain: out of time" if failure is None else "run: failed")
         self._condition = self._condition.to("stopped") if failure is None else self._condition.to("failed", failure)
         return self.counts(), self._heartbeat()
 
+    def unkept(self, failure: str) -> Heartbeat:
+        """The last state of a run whose last counts the journal did not take, so that they are not published."""
+        self._condition = replace(self._condition, phase="failed", failure=failure)
+        return self._heartbeat()
+
     def captured(self, frames: int) -> None:
         """So many frames were read since the start, those included that the source numbered but never gave."""
+        self._flight.add(self.frames.captured, frames - self.frames.captured)
         self._total = tally.capture(self._total, frames - self.frames.captured)
 
     def lost(self, frames: int, before: int) -> None:
         """The source numbered frames that it never gave, before frame `before`."""
         if frames:
             LOG.warning("%d frames lost before frame %d of %s", frames, before, self._source_id)
-            self._total = tally.drop(self._total, "source: lost", frames)
+            self._drop(FrameFate(before - frames, frames, "dropped", "source: lost"))
 
-    def drop(self, reason: str) -> None:
+    def drop(self, index: int, reason: str) -> None:
         """A captured frame was given up. The first of each reason goes to the log."""
         if reason not in self._total.dropped_reasons:
             LOG.warning("frames of %s are dropped: %s", self._source_id, reason)
-        self._total = tally.drop(self._total, reason)
+        self._drop(FrameFate(index, 1, "dropped", reason))
 
-    def fail(self, reason: str = "") -> None:
-        """A captured frame could not be used. reason: of a failure that is not the frame's own, so the window is not valid."""
+    def fail(self, index: int, corrupt: str, reason: str = "", label: str = "") -> None:
+        """A captured frame could not be used: it was corrupt. reason: one not its own, so the window is not valid."""
         self._total = tally.fail(self._total)
+        self._settle(FrameFate(index, 1, "failed", reason or corrupt, label))
         if reason:
             self._window.wrong[reason] = f"a frame failed, {reason}"
 
@@ -133,7 +149,31 @@ class Ledger:
             self._note_domain(report.domain)
         else:
             LOG.info("frame %d %s gated: %s", report.frame_index, report.label, report.verdict.reason)
+        fate: Fate = "processed" if report.verdict.accepted else "gated"
+        self._settle(FrameFate(report.frame_index, 1, fate, report.verdict.reason, report.label))
+        if self._detailed:
+            self._window.cells.extend(recorded(report))
         self._window.latencies_ms.append((clock.monotonic_ns() - report.captured_ns) / 1e6)
+
+    def _give_up(self, reason: str) -> None:
+        """All that are on their way."""
+        for first, count in self._flight.spans:
+            self._drop(FrameFate(first, count, "dropped", reason))
+
+    def _drop(self, fate: FrameFate) -> None:
+        self._total = tally.drop(self._total, fate.reason, fate.count)
+        self._settle(fate)
+
+    def _settle(self, fate: FrameFate) -> None:
+        """Frames in a row without a name that went the same way stand together."""
+        self._flight.take(fate.first, fate.count)
+        fates = self._window.frames
+        if not self._detailed:
+            return
+        if fates and side_by_side(fates[-1], fate):
+            fates[-1] = FrameFate(fates[-1].first, fates[-1].count + fate.count, fate.fate, fate.reason)
+        else:
+            fates.append(fate)
 
     def _note_domain(self, domain: Domain) -> None:
         if domain.state != self._domain.state:
@@ -149,10 +189,10 @@ class Ledger:
             what = f"none of the {frames.captured} frames of {self._source_id} could be used: the lines above say why"
             raise SourceUnavailable(what)
 
-    def due(self) -> list[Message]:
-        """What is to be published now."""
+    def due(self, *, hold: bool = False) -> list[Message]:
+        """What is to be published now. hold: the window stays open, however long it has been."""
         now, messages = clock.monotonic_ns(), list[Message]()
-        if now - self._window.start_ns >= self._settings.window_s * 1e9:
+        if not hold and now - self._window.start_ns >= self._settings.window_s * 1e9:
             messages.append(self.counts())
         if now >= self._heartbeat_due_ns:
             self._heartbeat_due_ns = now + round(self._settings.heartbeat_s * 1e9)
@@ -162,8 +202,26 @@ class Ledger:
     def counts(self) -> CountsMessage:
         """The counts so far, to be published: they close the window and take a sequence number."""
         message = self._counts(self._next("counts"))
+        self._closed = Details(frames=tuple(self._window.frames), cells=tuple(self._window.cells))
         self._window = _Window.start(self._total)
         return message
+
+    @property
+    def closed(self) -> Details:
+        """Of the window that the latest counts closed."""
+        return self._closed
+
+    @property
+    def books(self) -> Books:
+        """What is needed to go on from here."""
+        return Books(
+            total=self._total,
+            in_flight=self._flight.spans,
+            domain=self._domain,
+            pixel_um=self._scale[0],
+            pixel_um_source=self._scale[1],
+            sequences=dict(self._sequences),
+        )
 
     def now(self) -> Progress:
         """A look at the counts so far; it closes no window and takes no sequence number."""
@@ -229,7 +287,8 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Window:
-    """The time since the last counts message. latencies_ms grows by one float a frame and starts anew with each window.
+    """The time since the last counts message. latencies_ms grows by one float a frame and starts anew with each window, as do
+    frames and cells, where they are wanted.
 
     wrong: by topic, the latest words for what spoilt its counts. remarks: for what did not.
     """
@@ -238,6 +297,8 @@ class _Window:
     start_utc: str
     before: Tally
     latencies_ms: list[float] = field(default_factory=list)
+    frames: list[FrameFate] = field(default_factory=list)
+    cells: list[RecordedCell] = field(default_factory=list)
     wrong: dict[str, str] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
 

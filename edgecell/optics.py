@@ -48,6 +48,19 @@ class PixelScale:
     def __init__(self, pixel_um: float | None = None) -> None:
         self._settings = pixel_um
         self._frames: deque[tuple[float, Diameters]] = deque(maxlen=WINDOW)
+        self._memory: deque[tuple[int, bytes]] = deque(maxlen=WINDOW)
+        self._pooled = 0
+
+    @property
+    def memory(self) -> tuple[tuple[int, bytes], ...]:
+        """What the frames have taught, oldest first: a number that grows, and diameters in px (float64, little endian)."""
+        return tuple(self._memory)
+
+    def remember(self, memory: Sequence[tuple[int, bytes]]) -> None:
+        """Go on as the one whose memory this was. ValueError where it is none."""
+        for number, diameters in memory:
+            self._pooled = number
+            self._take_in(np.frombuffer(diameters, "<f8"))
 
     def told(self, frame_pixel_um: float | None) -> Scale:
         """The scale as told: by the settings, else by the frame's optics; else unknown."""
@@ -72,8 +85,13 @@ class PixelScale:
             return measure(np.concatenate([own, *(diameters for _, diameters in self._frames)]))
         middle = float(np.median(own))
         alike = [diameters for known, diameters in self._frames if abs(known / middle - 1.0) <= SAME_OPTICS]
-        self._frames.append((middle, own))
+        self._take_in(own)
         return measure(np.concatenate([*alike, own]))
+
+    def _take_in(self, own: Diameters) -> None:
+        self._frames.append((float(np.median(own)), own))
+        self._memory.append((self._pooled, own.astype("<f8").tobytes()))
+        self._pooled += 1
 
 
 def measure(diameters_px: Diameters) -> Scale:

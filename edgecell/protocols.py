@@ -4,7 +4,7 @@ All parts are context managers. Construction touches no hardware; `__enter__` do
 thread, chosen by the runtime.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, runtime_checkable
@@ -72,6 +72,24 @@ class Segmenter(Part, Protocol):
     kinds: tuple[str, ...]
 
     def segment(self, frame: Frame) -> Segmentation: ...
+
+
+Memory = Sequence[tuple[int, bytes]]
+"""Pieces of what a part has learnt from the frames so far, oldest first, each with a number that grows. A piece never changes,
+so what is new since the last look is what has a larger number."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A segmenter whose answers depend on the frames before. In another process it goes on from its memory, as if it were one.
+
+    memory is a copy. remember is called before the first frame; it raises ValueError for what cannot be its memory.
+    """
+
+    @property
+    def memory(self) -> Memory: ...
+
+    def remember(self, memory: Memory) -> None: ...
 
 
 class Engine(Part, Protocol):

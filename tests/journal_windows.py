@@ -8,6 +8,7 @@ from bus_messages import CLASSES, counts_message
 from edgecell import tally
 from edgecell.journal.events import FrameFate, RecordedCell, RunEnded, RunStarted, Window
 from edgecell.journal.journal import Journal
+from edgecell.journal.reader import State
 from edgecell.messages import FrameFates, Tally
 from edgecell.wire import frames_of, to_wire
 
@@ -24,7 +25,6 @@ def started(run_id: str = "run-a", **changes: Any) -> RunStarted:
         "version": "0.0.0",
         "settings": {"source": {"part": "phantom", "seed": 3}},
         "settings_sha256": "ab" * 32,
-        "models": (),
         "classes": CLASSES,
     }
     return RunStarted(**{**fields, **changes})
@@ -65,12 +65,14 @@ def ended(run_id: str = "run-a", *, complete: bool = True) -> RunEnded:
     return RunEnded(run_id=run_id, utc="2026-01-31T12:01:00.000Z", state="stopped", complete=complete)
 
 
-def filled(journal: Journal, windows: int = 3, run_id: str = "run-a", sample_id: str = "slide-17") -> None:
+def filled(
+    journal: Journal, windows: int = 3, run_id: str = "run-a", sample_id: str = "slide-17", *, complete: bool = True
+) -> None:
     """A whole run in the journal."""
     journal.append(started(run_id, sample_id=sample_id))
     for sequence in range(windows):
-        journal.append(window(sequence, run_id), state=b"state %d" % sequence)
-    journal.append(ended(run_id))
+        journal.append(window(sequence, run_id), state=State(body=b"state %d" % sequence))
+    journal.append(ended(run_id, complete=complete))
 
 
 def _cell(frame: int, index: int) -> RecordedCell:

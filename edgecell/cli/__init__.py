@@ -7,7 +7,21 @@ import click
 from edgecell import __version__, log
 from edgecell.messages import NOTICE
 
-COMMANDS = ("run", "count", "classify", "adapt", "watch", "prepare", "verify", "check", "keys", "doctor", "bench", "schemas")
+COMMANDS = (
+    "run",
+    "count",
+    "classify",
+    "adapt",
+    "watch",
+    "journal",
+    "prepare",
+    "verify",
+    "check",
+    "keys",
+    "doctor",
+    "bench",
+    "schemas",
+)
 
 
 class _Lazy(click.Group):

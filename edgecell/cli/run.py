@@ -17,10 +17,11 @@ from typing_extensions import Self
 from edgecell import app, clock, settings
 from edgecell.cli import options
 from edgecell.cli.watch import line, picture
+from edgecell.journal.recording import LATEST
 from edgecell.messages import NOTICE, NUCLEATED, FrameReport
 from edgecell.protocols import Progress
 from edgecell.selftest import MARK, Outcome, SelfTest
-from edgecell.settings import Settings
+from edgecell.settings import JournalSettings, Settings
 from edgecell.wire import CountsMessage, Message, to_wire
 
 DEMO_FRAMES = 200
@@ -37,6 +38,9 @@ PLAIN_S = 5.0
 @click.option("--sample-id", help="Name of the sample; on the bus only with [publisher] sample_ids = true.")
 @click.option("--bundle", help="Classifier of nucleated cells: a shipped bundle's name, or the folder of one.")
 @options.ENGINE
+@click.option("--journal", metavar="DIR", help="Keep the journal in this folder.")
+@click.option("--no-journal", is_flag=True, help="Keep none: after a crash or a power cut the counts are gone.")
+@click.option("--resume", metavar="[RUN_ID]", is_flag=False, flag_value=LATEST, help="Go on with a run of the journal.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Counts messages as JSON lines on stdout, as on the bus, and with the sample's id."
 )
@@ -48,6 +52,9 @@ def command(
     sample_id: str | None,
     bundle: str | None,
     engine: str | None,
+    journal: str | None,
+    no_journal: bool,
+    resume: str | None,
     as_json: bool,
 ) -> None:
     """Grab frames, find and classify their cells, count, and publish the counts.
@@ -55,20 +62,31 @@ def command(
     Without any argument it looks at the phantom slide, a drawn smear, for 200 frames, and ends with its counts beside what was
     drawn. Ctrl-C or SIGTERM finish the frames that were read, publish the final counts and exit with 0.
 
+    Every window is in the journal before it is published, by default in ~/.local/state/edgecell/journal. The phantom slide
+    without a settings file keeps none, for it counts nothing real.
+
+    --resume goes on with a run that crashed, failed or was stopped, under the same run id: totals, sequence numbers and labels
+    are as if nothing had happened. Without RUN_ID that is the latest one of this device and sample that did not come to its
+    end; where there is none, a new run begins, so a service may always be started with it. Settings and bundles must be the
+    same.
+
     \b
     Examples:
       edgecell run
       edgecell run bench.toml
+      edgecell run bench.toml --resume
       edgecell run --source images:slides/17 --sample-id 17
       edgecell run --source phantom:stage=hand,fps=15 --json
     """
     chosen = settings.load(settings_file) if settings_file else Settings()
     if settings_file is None and source is None and max_frames is None:
         max_frames = DEMO_FRAMES
-    plan = app.plan(_overridden(chosen, source, endpoint, max_frames, sample_id, bundle, engine))
+    chosen = _overridden(chosen, source, endpoint, max_frames, sample_id, bundle, engine)
+    asked = settings_file is not None or resume is not None
+    plan = app.plan(_with_journal(chosen, journal, no_journal=no_journal, asked=asked))
     display = _display(as_json)
     test = SelfTest(plan.source.options, plan.classes, display) if plan.source.name == "phantom" else None
-    with display, plan.runtime(test or display) as runtime:
+    with display, plan.runtime(test or display, resume) as runtime:
         last = runtime.run()
     display.end(last, test.outcome() if test else None)
 
@@ -97,6 +115,20 @@ def _overridden(
     if engine is not None:
         values["engine"] = settings.engine_from_spec(engine)
     return settings.checked(msgspec.structs.replace(chosen, **values))
+
+
+def _with_journal(chosen: Settings, folder: str | None, *, no_journal: bool, asked: bool) -> Settings:
+    """The settings with their journal settled. asked: whether a run of the phantom slide keeps one as well."""
+    if folder is not None and no_journal:
+        raise click.UsageError("--journal and --no-journal exclude each other")
+    kept = chosen.journal
+    if no_journal:
+        kept = JournalSettings(enabled=False)
+    elif folder is not None:
+        kept = msgspec.structs.replace(kept or JournalSettings(), enabled=True, path=folder)
+    elif kept is None and (asked or chosen.source.part != "phantom"):
+        kept = JournalSettings()
+    return msgspec.structs.replace(chosen, journal=kept)
 
 
 def _display(as_json: bool) -> "Display":

@@ -12,7 +12,6 @@ from msgspec import field
 
 from edgecell.bundle import CellClass
 from edgecell.errors import JournalError
-from edgecell.wire import Model
 
 MAX_STORED = 32 << 20
 """Largest content in the file, in bytes; more is not read."""
@@ -30,7 +29,10 @@ def _salt() -> str:
 
 
 class FrameFate(msgspec.Struct, frozen=True, array_like=True):
-    """Where `count` frames from index `first` on went, and why (gated, dropped, failed). label: the frame's name."""
+    """Where `count` frames from index `first` on went, and why (gated, dropped, failed).
+
+    label: the frame's name; one that has a name stands alone.
+    """
 
     first: Index
     count: Some
@@ -58,7 +60,7 @@ class RecordedCell(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run_started"):
-    """A run begins. settings: all that decides what is counted, as JSON; settings_sha256: of its sorted keys.
+    """A run begins. settings: all that decides what is counted, bundles included, as JSON; settings_sha256: of its sorted keys.
 
     classes: label -> what it means, so that the counts can be made again without the bundles. key: id of the public key that
     verifies the heads of this run, "" where they are not signed.
@@ -72,7 +74,6 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     version: str
     settings: dict[str, Any]
     settings_sha256: str
-    models: tuple[Model, ...]
     classes: dict[str, CellClass]
     key: str = ""
     salt: str = field(default_factory=_salt)

@@ -4,20 +4,21 @@ import fcntl
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+import msgspec
 from typing_extensions import Self
 
 from edgecell import clock
 from edgecell.errors import JournalError
-from edgecell.journal import chain, events, store
+from edgecell.journal import chain, disk, events, store
 from edgecell.journal.chain import Entry, Signer
-from edgecell.journal.events import Event, RunEnded, RunResumed, RunStarted, Window
-from edgecell.journal.reader import Reader, type_of
+from edgecell.journal.events import Event, RunEnded, RunResumed, RunStarted, SampleErased, Window
+from edgecell.journal.reader import Reader, State, type_of
 
 _RUN_ID = re.compile("[A-Za-z0-9-]{1,64}")
 
@@ -49,7 +50,7 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._connection.close()
 
-    def append(self, *added: Event, state: bytes | None = None) -> Receipt:
+    def append(self, *added: Event, state: State | None = None) -> Receipt:
         """Events of one run, in one durable transaction; the place of the first. state: what is needed to go on after a first
         event that is a window, in place of the run's older one.
 
@@ -64,7 +65,27 @@ class Journal:
                 receipt = self._append(first, content, state)
                 for other, its_content in others:
                     self._append(other, its_content, None)
+                if isinstance(added[-1], RunEnded) and added[-1].complete:
+                    self._forget(added[-1].run_id)
             return receipt
+
+    def erase(self, run_ids: Sequence[str], event: SampleErased) -> int:
+        """The contents of all events of these runs, and what is needed to go on with them; how many. `event` says so."""
+        with store.translated(self.folder / store.FILE), store.transaction(self._connection):
+            gone = 0
+            for run_id in run_ids:
+                contents = "DELETE FROM contents WHERE position IN (SELECT position FROM events WHERE run_id = ?)"
+                gone += self._connection.execute(contents, (run_id,)).rowcount
+                self._forget(run_id)
+            told = msgspec.structs.replace(event, events=gone)
+            self._append(told, events.pack(told), None)
+        return gone
+
+    def fold(self) -> bool:
+        """Fold the log back into the file and empty it. False while a reader keeps it from that."""
+        with store.translated(self.folder / store.FILE):
+            busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
 
     def _there(self, event: Event, content: bytes) -> Receipt | None:
         """The place of a window that an earlier try did bring in, with all that came with it, though it seemed to fail."""
@@ -83,9 +104,24 @@ class Journal:
             )
         return Receipt(position=position, head=head, signature=signature)
 
-    def _append(self, event: Event, content: bytes, state: bytes | None) -> Receipt:
+    def _forget(self, run_id: str) -> None:
+        """What was needed to go on with a run."""
+        self._connection.execute("DELETE FROM states WHERE run_id = ?", (run_id,))
+        self._connection.execute("DELETE FROM memories WHERE run_id = ?", (run_id,))
+
+    def _keep(self, run_id: str, position: int, state: State) -> None:
+        """Of the memory, only what is new is written, and what has left it is deleted."""
+        self._connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", (run_id, position, state.body))
+        first, last = (state.memory[0][0], state.memory[-1][0]) if state.memory else (0, -1)
+        bounds = "SELECT coalesce(max(number), -1) FROM memories WHERE run_id = ?"
+        known = self._connection.execute(bounds, (run_id,)).fetchone()[0]
+        self._connection.execute("DELETE FROM memories WHERE run_id = ? AND (number < ? OR number > ?)", (run_id, first, last))
+        new = [(run_id, number, body) for number, body in state.memory if number > known]
+        self._connection.executemany("INSERT INTO memories VALUES (?, ?, ?)", new)
+
+    def _append(self, event: Event, content: bytes, state: State | None) -> Receipt:
         position, head = self.reader.last()
-        run_id = "" if isinstance(event, events.SampleErased) else event.run_id
+        run_id = "" if isinstance(event, SampleErased) else event.run_id
         sequence = event.sequence if isinstance(event, Window) else None
         entry = Entry(
             position=position + 1,
@@ -94,7 +130,7 @@ class Journal:
             sequence=sequence,
             utc=clock.utc_now(),
             content=chain.sha256(content),
-            state="" if state is None else chain.sha256(state),
+            state="" if state is None else state.sha256,
         )
         body = chain.to_bytes(entry)
         head = chain.advance(head, body)
@@ -105,15 +141,19 @@ class Journal:
         )
         self._connection.execute("INSERT INTO contents VALUES (?, ?)", (entry.position, content))
         if state is not None:
-            self._connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", (run_id, entry.position, state))
+            self._keep(run_id, entry.position, state)
         return Receipt(position=entry.position, head=head, signature=signature)
 
 
 class Recorder:
     """One run's hand on the journal. state: what an earlier process left of the run; None for a new one."""
 
-    def __init__(self, journal: Journal, begin: RunStarted | RunResumed, state: bytes | None = None) -> None:
+    def __init__(self, journal: Journal, begin: RunStarted | RunResumed, state: State | None = None) -> None:
         self._journal, self._begin, self.state = journal, begin, state
+
+    @property
+    def folder(self) -> Path:
+        return self._journal.folder
 
     @property
     def run_id(self) -> str:
@@ -123,7 +163,11 @@ class Recorder:
         """The run begins, or goes on. Raises JournalError."""
         self._journal.append(self._begin)
 
-    def commit(self, window: Window, state: bytes, end: RunEnded | None = None) -> Receipt:
+    def room(self) -> str:
+        """A line about a disk that is nearly full, "" while there is enough."""
+        return disk.warning(self._journal.folder)
+
+    def commit(self, window: Window, state: State, end: RunEnded | None = None) -> Receipt:
         """A window, durable when this returns, with what is needed to go on after it; the last one with the run's end.
 
         Returns the window's place. Raises JournalError; a JournalBlocked may be tried again with the same window.

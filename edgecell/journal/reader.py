@@ -17,7 +17,8 @@ from edgecell.journal.events import Event, RunEnded, RunStarted, Window
 
 PAGE = 256
 """Events in one look at the file: a look must be short, since meanwhile the writer's log cannot be folded back."""
-MAX_STATE = 8 << 20
+MAX_STATE, MOST_MEMORIES = 8 << 20, 1000
+"""Most bytes of a state, and pieces of a memory, that are read."""
 _ROW = (
     "SELECT e.position, e.run_id, e.type, e.sequence,"
     " CASE WHEN typeof(e.body) = 'blob' AND length(e.body) <= ? THEN e.body END, e.head, e.signature, c.position,"
@@ -26,6 +27,10 @@ _ROW = (
 )
 """What is too long, or no blob, is not read into memory."""
 _STATE = "SELECT position, CASE WHEN typeof(body) = 'blob' AND length(body) <= ? THEN body END FROM states WHERE run_id = ?"
+_MEMORY = (
+    "SELECT number, CASE WHEN typeof(body) = 'blob' AND length(body) <= ? THEN body END FROM memories WHERE run_id = ?"
+    " ORDER BY number LIMIT ?"
+)
 _FIX = "see which event is broken: edgecell journal verify"
 
 
@@ -58,6 +63,29 @@ class RunSummary:
     windows: int
     started: RunStarted | None
     ended: RunEnded | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What is needed to go on with a run. memory: the part of it that grows, in numbered pieces, oldest first."""
+
+    body: bytes
+    memory: tuple[tuple[int, bytes], ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """As it stands in the chain: of the body's hash, then each piece's number and hash."""
+        pieces = [f"{number}:{chain.sha256(piece)}" for number, piece in self.memory]
+        return chain.sha256("\n".join([chain.sha256(self.body), *pieces]).encode())
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """What a counts message says of a whole run."""
+
+    frames: dict[str, int] = {}
+    cumulative: dict[str, int] = {}
+    unsure: int = 0
+    excluded: dict[str, int] = {}
 
 
 class Reader:
@@ -114,6 +142,14 @@ class Reader:
         query = "SELECT run_id FROM events WHERE sequence IS NULL AND type = 'run_started' ORDER BY position"
         return [str(run_id) for (run_id,) in self._rows(query)]
 
+    def next_run(self, run_id: str) -> str | None:
+        """The run that was begun after this one; None for the last one, and for one that is not here."""
+        query = (
+            "SELECT run_id FROM events WHERE sequence IS NULL AND type = 'run_started' AND position > (SELECT position"
+            " FROM events WHERE run_id = ? AND sequence IS NULL AND type = 'run_started') ORDER BY position LIMIT 1"
+        )
+        return next((str(found) for (found,) in self._rows(query, run_id)), None)
+
     def run(self, run_id: str) -> RunSummary:
         """One run."""
         apart = self._page("e.run_id = ? AND e.sequence IS NULL ORDER BY e.position", run_id)
@@ -143,37 +179,54 @@ class Reader:
                 return
             after_sequence = page[-1].entry.sequence or 0
 
-    def messages(self, run_id: str, topic: str, after_sequence: int = -1, limit: int = 1000) -> list[Recorded]:
-        """Up to `limit` counts messages of a run behind a sequence number, byte for byte as they were published."""
+    def messages(self, run_id: str, topic: str, after_sequence: int = -1, limit: int = 1000) -> Iterator[Recorded]:
+        """Up to `limit` counts messages of a run behind a sequence number, one by one, byte for byte as recorded."""
         if topic != "counts/1":
-            return []
-        found: list[Recorded] = []
-        for row, window in self.windows(run_id, after_sequence):
-            if len(found) == limit:
-                break
-            payload = None if window is None else published(window.message, row)
-            found.append(Recorded(sequence=row.entry.sequence or 0, topic=window.topic if window else topic, payload=payload))
-        return found
+            return
+        for row in self._page("e.run_id = ? AND e.sequence > ? ORDER BY e.sequence LIMIT ?", run_id, after_sequence, limit):
+            event = self.event(row)
+            payload = self._published(event, row) if isinstance(event, Window) else None
+            yield Recorded(sequence=row.entry.sequence or 0, topic=topic, payload=payload)
 
-    def last_message(self, run_id: str) -> dict[str, Any] | None:
-        """The latest counts message of a run, decoded: its totals. None before the first window, and where it was erased."""
+    def totals(self, run_id: str) -> Totals:
+        """What the latest counts message of a run said; nothing before the first window, and where it was erased."""
         page = self._page("e.run_id = ? AND e.sequence IS NOT NULL ORDER BY e.sequence DESC LIMIT 1", run_id)
         event = self.event(page[0]) if page else None
         if not isinstance(event, Window):
-            return None
-        message: dict[str, Any] = msgspec.json.decode(published(event.message, page[0]))
-        return message
+            return Totals()
+        try:
+            return msgspec.json.decode(event.message, type=Totals)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise self._broken(page[0].entry.position, f"has a message that cannot be read: {error}") from None
 
-    def state(self, run_id: str) -> bytes | None:
+    def state(self, run_id: str) -> State | None:
         """What is needed to go on after a run's last window; None before it. Compared with its hash in the chain."""
         rows = self._rows(_STATE, MAX_STATE, run_id)
         if not rows:
             return None
-        body = self._blob(rows[0][1], MAX_STATE, "state")
+        memory = self._rows(_MEMORY, MAX_STATE // MOST_MEMORIES, run_id, MOST_MEMORIES)
+        state = State(
+            body=self._blob(rows[0][1], MAX_STATE, "state"),
+            memory=tuple((_whole(number), self._blob(body, MAX_STATE, "memory")) for number, body in memory),
+        )
         entries = [row.entry for row in self._page("e.position = ?", _whole(rows[0][0]))]
-        if [(entry.run_id, entry.state) for entry in entries] != [(run_id, chain.sha256(body))]:
+        if [(entry.run_id, entry.state) for entry in entries] != [(run_id, state.sha256)]:
             raise JournalError(f"{self._path}: the state of run {run_id} is not what the chain says", fix=_FIX)
-        return body
+        return state
+
+    def check_file(self) -> None:
+        """Raises JournalError where SQLite finds the file damaged."""
+        for (found,) in self._rows("PRAGMA quick_check(1)"):
+            if found != "ok":
+                raise JournalError(f"{self._path} is damaged: {found}", fix="restore it from a copy")
+
+    def check_strays(self) -> None:
+        """Raises JournalError for contents and states that belong to no event."""
+        query = "SELECT position FROM contents WHERE position NOT IN (SELECT position FROM events) ORDER BY position LIMIT 1"
+        for (position,) in self._rows(query):
+            raise JournalError(f"{self._path}: there is a content {position}, and no such event", fix=_FIX)
+        for (run_id,) in self._rows("SELECT run_id FROM states"):
+            self.state(str(run_id))
 
     def _page(self, where: str, *values: object) -> list[Row]:
         return [self._row(each) for each in self._rows(_ROW + where, chain.MAX_ENTRY, events.MAX_STORED, *values)]
@@ -205,16 +258,22 @@ class Reader:
             raise JournalError(f"{self._path}: the {what} is no blob of at most {most} bytes", fix=_FIX)
         return value
 
+    def _published(self, window: Window, row: Row) -> bytes:
+        """A window's message with its place in the journal: the bytes that went to the bus."""
+        try:
+            fields = msgspec.json.decode(window.message, type=dict[str, Any])
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise self._broken(row.entry.position, f"has a message that cannot be read: {error}") from None
+        return msgspec.json.encode({**fields, **place(row.entry.position, row.head, row.signature)})
+
     def _broken(self, position: int, what: str) -> JournalError:
         return JournalError(f"{self._path}: event {position} {what}", fix=_FIX)
 
 
-def published(message: msgspec.Raw, row: Row) -> bytes:
-    """A window's message with its place in the journal: the bytes that went to the bus."""
-    fields: dict[str, Any] = msgspec.json.decode(message)
-    signature = "" if row.signature is None else row.signature.hex()
-    place = {"journal_position": row.entry.position, "chain_head": row.head.hex(), "chain_signature": signature}
-    return msgspec.json.encode({**fields, **place})
+def place(position: int, head: bytes, signature: bytes | None) -> dict[str, Any]:
+    """What a counts message says of its window's place in the journal."""
+    signed = "" if signature is None else signature.hex()
+    return {"journal_position": position, "chain_head": head.hex(), "chain_signature": signed}
 
 
 def type_of(event: Event) -> str:

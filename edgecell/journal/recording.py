@@ -10,6 +10,7 @@ import msgspec
 
 from edgecell import clock
 from edgecell.errors import JournalError
+from edgecell.journal.disk import check_run
 from edgecell.journal.events import RunResumed, RunStarted
 from edgecell.journal.journal import Journal, Recorder, held
 from edgecell.journal.reader import Reader, RunSummary
@@ -25,15 +26,19 @@ LATEST = ""
 def recording(settings: JournalSettings, started: RunStarted, resume: str | None) -> Iterator[Recorder]:
     """The run's hand on the journal in settings.folder. resume: the id of an earlier run to go on with, LATEST, or None.
 
-    started: the run as it would begin anew; an earlier one must agree with it. Raises JournalError, SettingsError for a key
-    that cannot be used, MissingDependency.
+    started: the run as it would begin anew; an earlier one must agree with it. Raises JournalError, also for a full disk;
+    SettingsError for a key that cannot be used, MissingDependency.
     """
     key = read_private(Path(settings.key)) if settings.key else None
     started = msgspec.structs.replace(started, key=key_id(key.public_key()) if key else "")
     with Journal.open(settings.folder, key) as journal:
         run_id = _wanted(journal.reader, started, resume)
         with held(settings.folder, run_id or started.run_id):
-            yield Recorder(journal, started) if run_id is None else _resumed(journal, run_id, started)
+            if run_id is None:
+                check_run(settings.folder)
+                yield Recorder(journal, started)
+            else:
+                yield _resumed(journal, run_id, started)
 
 
 def _wanted(reader: Reader, started: RunStarted, resume: str | None) -> str | None:
@@ -86,8 +91,7 @@ def _compare(run: RunSummary, then: RunStarted, now: RunStarted) -> None:
 
 def _essence(started: RunStarted) -> dict[str, Any]:
     """All that decides what is counted, and as what."""
-    models = {model.role: msgspec.to_builtins(model) for model in started.models}
-    return {"device_id": started.device_id, "sample_id": started.sample_id, "models": models, **started.settings}
+    return {"device_id": started.device_id, "sample_id": started.sample_id, **started.settings}
 
 
 def _flat(table: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, object]]:

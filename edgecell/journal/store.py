@@ -33,11 +33,14 @@ MIGRATIONS = (
     ALTER TABLE events ADD COLUMN sequence INTEGER;
     UPDATE events SET sequence = json_extract(CAST(body AS TEXT), '$.sequence');
     CREATE UNIQUE INDEX events_by_sequence ON events (run_id, sequence) WHERE sequence IS NOT NULL;
+    CREATE TABLE memories (
+        run_id TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (run_id, number)
+    ) WITHOUT ROWID;
     CREATE INDEX events_of_runs ON events (run_id, type) WHERE sequence IS NULL;
     """,
 )
-"""Version n is what the first n of them make. 2: messages are found by run and sequence, none is there twice, and the few other
-events of a run are found without reading all."""
+"""Version n is what the first n of them make. 2: messages are found by run and sequence, none is there twice, the few other
+events of a run are found without reading all, and what a run has learnt need not be written anew with every window."""
 
 VERSION = len(MIGRATIONS)
 _STAMPS = ("application_id", "user_version")
@@ -49,20 +52,25 @@ _LOCKED = re.compile("locked|busy", re.IGNORECASE)
 def open_for_writing(folder: Path) -> sqlite3.Connection:
     """The file in `folder`, made if missing (folder 0700, file 0600) and brought up to date. Raises JournalError."""
     path = folder / FILE
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _make(path)
-    except OSError as error:
-        fix = "give a folder that may be written: --journal DIR, or path in [journal]"
-        raise JournalError(f"cannot keep a journal in {folder}: {error.strerror}", fix=fix) from None
     with translated(path):
-        connection = _connect(f"{path.resolve().as_uri()}?mode=rw")
+        connection = connect_to(path)
         try:
             _set_up_writing(connection, path)
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def connect_to(path: Path) -> sqlite3.Connection:
+    """A database to be written, made if missing, for its owner alone (folder 0700, file 0600). Raises JournalError."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(path)
+    except OSError as error:
+        fix = "give a folder that may be written: --journal DIR, or path in [journal]"
+        raise JournalError(f"cannot keep a journal in {path.parent}: {error.strerror}", fix=fix) from None
+    return _connect(f"{path.resolve().as_uri()}?mode=rw")
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
@@ -172,8 +180,10 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
 
 def _version(connection: sqlite3.Connection, path: Path, *, may_be_empty: bool = False) -> int:
     application, version = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in _STAMPS)
-    if may_be_empty and not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        return 0
+    if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        if may_be_empty:
+            return 0
+        raise JournalError(f"{path} is empty: no run has begun in it yet", fix="begin one: edgecell run")
     if application != APPLICATION or version < 1:
         raise JournalError(f"{path} is no journal of edgecell", fix=_OTHER)
     if version > VERSION:

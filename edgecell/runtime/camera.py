@@ -10,7 +10,7 @@ from edgecell import clock
 from edgecell.condition import Trouble, Troubles
 from edgecell.errors import FrameCorrupt, FrameTimeout, SourceError, SourceUnavailable
 from edgecell.messages import Frame
-from edgecell.protocols import FrameSource
+from edgecell.protocols import FrameSource, Seekable
 from edgecell.runtime.backoff import Backoff
 
 
@@ -23,18 +23,26 @@ class Camera(AbstractContextManager["Camera"]):
     and said.
     """
 
-    def __init__(self, source: FrameSource) -> None:
+    def __init__(self, source: FrameSource, first: int = 0) -> None:
+        """first: index of the first frame that is to be read."""
         self._source = source
         self._backoff = Backoff()
         self._open = False
         self._lost = ""
-        self._shift: int | None = 0
-        self._next = 0
+        self._shift: int | None = None if first else 0
+        self._next = first
 
     def __enter__(self) -> Self:
+        self._enter()
+        return self
+
+    def _enter(self) -> None:
+        """A source that can, goes on with the frame that comes next; its numbers are the run's."""
+        if isinstance(self._source, Seekable):
+            self._source.start_at(self._next)
+            self._shift = 0
         self._source.__enter__()
         self._open = True
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
         if self._open:
@@ -81,12 +89,12 @@ class Camera(AbstractContextManager["Camera"]):
             clock.sleep(min(wait_s, timeout_s))
             return False
         try:
-            self._source.__enter__()
+            self._shift = None
+            self._enter()
         except SourceError as error:
             self._lost = error.what
             self._backoff.failed()
             return False
-        self._open, self._shift = True, None
         return True
 
     def _lose(self, error: SourceUnavailable) -> None:

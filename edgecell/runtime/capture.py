@@ -28,13 +28,19 @@ class Capture:
     """
 
     def __init__(
-        self, source: FrameSource, settings: RunSettings, memory: Memory, seen: Mailbox[Look], news: Mailbox[Look]
+        self,
+        source: FrameSource,
+        settings: RunSettings,
+        memory: Memory,
+        seen: Mailbox[Look],
+        news: Mailbox[Look],
+        captured: int = 0,
     ) -> None:
         self._source, self._settings, self._memory, self._seen, self._news = source, settings, memory, seen, news
         self._still = Still(source.source_id)
         self._silent_s = 0.0
-        self._camera = Camera(source)
-        self.captured = 0
+        self._camera = Camera(source, captured)
+        self.captured = captured
         self.stop = self.ended = False
 
     def opened(self) -> Camera:

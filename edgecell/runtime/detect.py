@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from edgecell import clock, pipeline
 from edgecell.condition import Troubles
-from edgecell.errors import InferenceError
+from edgecell.errors import InferenceError, JournalError
 from edgecell.gate import GateState, Limits
-from edgecell.protocols import Segmenter
+from edgecell.protocols import Memory, Remembering, Segmenter
 from edgecell.runtime.capture import GLANCE_S
 from edgecell.runtime.look import Look, words
 from edgecell.runtime.mailbox import Mailbox
@@ -18,8 +18,9 @@ from edgecell.runtime.watchdog import Pulse
 class Detect:
     """Takes looks out of `seen` and puts them into `found`, in order. A frame whose segmenter fails goes on as failed."""
 
-    def __init__(self, seen: Mailbox[Look], found: Mailbox[Look], gate: GateState) -> None:
-        self._seen, self._found, self._gate = seen, found, gate
+    def __init__(self, seen: Mailbox[Look], found: Mailbox[Look], gate: GateState, memory: Memory = ()) -> None:
+        """memory: the segmenter's, of an earlier process of this run."""
+        self._seen, self._found, self._gate, self._memory = seen, found, gate, memory
         self._mending: Mending | None = None
 
     @property
@@ -28,6 +29,13 @@ class Detect:
 
     def work(self, tools: Detecting, pulse: Pulse) -> None:
         self._mending = mending = Mending("detect", tools.reopen)
+        remembering = tools.segmenter if isinstance(tools.segmenter, Remembering) else None
+        if remembering is not None:
+            try:
+                remembering.remember(self._memory)
+            except ValueError as error:
+                what = f"the run's memory of its scale cannot be read: {error}"
+                raise JournalError(what, fix="begin a new run: leave out --resume") from None
         while not self._seen.over:
             look = self._seen.get(GLANCE_S)
             if look is None:
@@ -38,6 +46,8 @@ class Detect:
             except BaseException as error:
                 self._found.put(replace(look, failed=f"detect: {words(error)}"))
                 raise
+            if remembering is not None:
+                look = replace(look, memory=remembering.memory)
             if not self._found.put(look):
                 return
 

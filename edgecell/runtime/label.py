@@ -88,8 +88,12 @@ class Label:
         if detected:
             reports, slides = pipeline.classify(detected, tools.classifiers, self._slide, clock.monotonic_ns)
         self._slide = slides
-        rest = iter(reports)
-        return [look if look.detected is None else replace(look, report=next(rest), slide=slides) for look in batch], reports
+        rest, behind = iter(reports), range(len(batch) - 1, -1, -1)
+        looks = [
+            replace(look, more=more) if look.detected is None else replace(look, report=next(rest), slide=slides, more=more)
+            for look, more in zip(batch, behind, strict=True)
+        ]
+        return looks, reports
 
 
 def _cells(look: Look, tools: Classifying) -> int:

@@ -6,6 +6,7 @@ from edgecell.errors import EdgecellError, FrameCorrupt
 from edgecell.gate import GateState
 from edgecell.messages import Detected, Frame, FrameReport
 from edgecell.pipeline import SlideState
+from edgecell.protocols import Memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -14,8 +15,9 @@ class Look:
 
     read_ns: monotonic clock when the look was over. index: of the frame, whole or not. lost: frames before this one that the
     source numbered and never gave.
-    detected, gate: of the frame, once it has been through gate and segmenter, and what the gate has learnt up to it.
-    report, slide: of the frame, once its cells are classified, and what the run has told of its slide up to it.
+    detected, gate, memory: of the frame, once it has been through gate and segmenter, and what these have learnt up to it.
+    report, slide: of the frame, once its cells are classified, and what the run has told of its slide up to the end of the
+    batch that it was in; more: how many of that batch come right behind it.
     failed, dropped: why it went no further, as `stage: reason`, "" while it goes on.
     """
 
@@ -26,10 +28,17 @@ class Look:
     corrupt: FrameCorrupt | None = None
     detected: Detected | None = None
     gate: GateState | None = None
+    memory: Memory | None = None
     report: FrameReport | None = None
     slide: SlideState | None = None
+    more: int = 0
     failed: str = ""
     dropped: str = ""
+
+    @property
+    def name(self) -> str:
+        """The frame's, "" if it has none."""
+        return self.frame.label if self.frame else ""
 
     def without(self, reason: str) -> "Look":
         """The same, dropped: its image is let go."""

@@ -9,14 +9,17 @@ from dataclasses import replace
 from types import FrameType
 
 from edgecell import clock
+from edgecell.books import Books, resumed
 from edgecell.bundle import CellClass
 from edgecell.condition import Troubles
-from edgecell.errors import EdgecellError
-from edgecell.gate import GateState
+from edgecell.errors import EdgecellError, JournalError
+from edgecell.journal.events import RunEnded
+from edgecell.journal.journal import Recorder
+from edgecell.keeper import Keeper
 from edgecell.ledger import Identity, Ledger
 from edgecell.messages import FrameReport
-from edgecell.pipeline import SlideState
-from edgecell.protocols import FrameSource, Observer, Progress, Publisher
+from edgecell.protocols import FrameSource, Observer, Progress, Publisher, Seekable
+from edgecell.resume import RunState, from_state
 from edgecell.runtime.bus import Bus
 from edgecell.runtime.capture import GLANCE_S, Capture
 from edgecell.runtime.clockwatch import ClockWatch
@@ -29,7 +32,7 @@ from edgecell.runtime.notify import Notifier
 from edgecell.runtime.stage import Classifying, Detecting, Opener, Stage
 from edgecell.runtime.watchdog import Watchdog
 from edgecell.settings import RunSettings
-from edgecell.wire import Message, Model
+from edgecell.wire import CountsMessage, Message, Model
 
 LOG = logging.getLogger(__name__)
 CAPACITY = 1
@@ -56,18 +59,35 @@ class Runtime:
         classes: Mapping[str, CellClass],
         publisher: Publisher,
         observer: Observer,
+        recorder: Recorder | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        """environment: where systemd says how to reach it."""
+        """recorder: keeps every window before it is published; one of an earlier process's run makes this one go on with it.
+        environment: where systemd says how to reach it."""
         self._observer, self._bus = observer, Bus(publisher)
-        self._ledger = Ledger(identity=identity, settings=settings, source_id=source.source_id, classes=classes)
+        self._identity, self._settings = identity, settings
+        state, books = RunState(), Books()
+        if recorder is not None and recorder.state is not None:
+            state = from_state(recorder.state)
+            books = resumed(state.books, settings, again=isinstance(source, Seekable) and not source.live)
+        self._state, self._in_batch = state, False
+        self._ledger = Ledger(
+            identity=identity,
+            settings=settings,
+            source_id=source.source_id,
+            classes=classes,
+            books=books,
+            detailed=recorder is not None,
+        )
+        self._keeper = Keeper(recorder, self._ledger)
         self._notifier, self._clocks = Notifier(environment), ClockWatch()
         self._named: Mailbox[Look] = Mailbox(CAPACITY)
         self._found: Mailbox[Look] = Mailbox(CAPACITY)
         self._seen: Mailbox[Look] = Mailbox(CAPACITY, self._overtaken if source.live else None)
-        self._capture = Capture(source, settings, Memory(settings.memory_mib), self._seen, self._named)
-        self._detect = Detect(self._seen, self._found, GateState())
-        self._label = Label(self._found, self._named, settings.batch_wait_ms / 1e3, SlideState())
+        captured = books.total.frames.captured
+        self._capture = Capture(source, settings, Memory(settings.memory_mib), self._seen, self._named, captured)
+        self._detect = Detect(self._seen, self._found, state.gate, state.memory)
+        self._label = Label(self._found, self._named, settings.batch_wait_ms / 1e3, state.slide)
         self._classifying = Stage("classify", classifying, self._label.work, (self._found, self._named))
         self._detecting = Stage("detect", detecting, self._detect.work, (self._seen, self._found))
         self._capturing = Stage("capture", self._capture.opened, self._capture.work, (self._seen,))
@@ -78,10 +98,11 @@ class Runtime:
     def run(self) -> Progress:
         """Until the source ends, settings.max_frames are settled or a signal asks to stop. Raises what ends a run.
 
-        Whatever happens once all parts are open, the counts so far and the last state are published. No thread is left when it
-        returns or raises, unless a part hangs.
+        Whatever happens once all parts are open, the counts so far and the last state are published, but for counts that the
+        journal did not take. No thread is left when it returns or raises, unless a part hangs.
         """
         with self._threads() as models:
+            self._keeper.start()
             self._ledger.run(models)
             self._notifier.ready()
             failure: str | None = "an unexpected error ended the program"
@@ -94,9 +115,7 @@ class Runtime:
                     raise
                 finally:
                     self._look_around()
-                    counts, heartbeat = self._ledger.end(failure)
-                    self._tell_systemd()
-                    self._send(counts, heartbeat)
+                    counts = self._end(failure)
             return self._ledger.progress(counts)
 
     @contextmanager
@@ -165,6 +184,7 @@ class Runtime:
             **self._detect.troubles,
             **self._label.troubles,
             **self._bus.troubles,
+            **self._keeper.troubles,
         }
 
     def _settle(self, look: Look) -> None:
@@ -173,8 +193,14 @@ class Runtime:
             return
         self._ledger.lost(look.lost, look.index)
         if look.dropped:
-            self._ledger.drop(look.dropped)
+            self._ledger.drop(look.index, look.dropped)
             return
+        self._in_batch, before = look.more > 0, self._state
+        self._state = RunState(
+            gate=look.gate or before.gate,
+            slide=look.slide or before.slide,
+            memory=before.memory if look.memory is None else look.memory,
+        )
         if look.report is not None:
             report: FrameReport | None = self._add(look.report, look.read_ns)
         else:
@@ -184,7 +210,7 @@ class Runtime:
 
     def _fail(self, look: Look) -> None:
         LOG.error("frame %d failed: %s", look.index, look.failed or look.corrupt)
-        self._ledger.fail(look.failed)
+        self._ledger.fail(look.index or 0, look.corrupt.what if look.corrupt else "", look.failed, look.name)
 
     def _add(self, report: FrameReport, read_ns: int) -> FrameReport:
         """stage_us adds `wait` to the others: since it was read, the time in which nobody worked on the frame."""
@@ -194,9 +220,40 @@ class Runtime:
         return report
 
     def _tell(self) -> None:
-        """Publish what is due and serve late joiners. Never waits."""
-        self._send(*self._ledger.due())
+        """Publish what is due and serve late joiners. Waits for nothing but the journal's disk.
+
+        A window closes between two batches: what the run has told of its slide is known for whole ones only.
+        """
+        due = self._ledger.due(hold=self._in_batch or self._keeper.waits)
+        self._send(*self._keeper.kept(due, self._state_now()))
         self._bus.serve()
+
+    def _state_now(self) -> RunState:
+        """What is needed to go on after the frames that are settled."""
+        return replace(self._state, books=self._ledger.books)
+
+    def _end(self, failure: str | None) -> CountsMessage:
+        """The last counts and the last state."""
+        counts, heartbeat = self._ledger.end(failure)
+        self._tell_systemd()
+        over = self._capture.ended or self._capture.captured >= (self._settings.max_frames or float("inf"))
+        end = RunEnded(
+            run_id=self._identity.run_id,
+            utc=clock.utc_now(),
+            state="stopped" if failure is None else "failed",
+            complete=over and failure is None,
+            reason=failure or "",
+        )
+        try:
+            kept = self._keeper.kept([counts], self._state_now(), end)
+        except JournalError as error:
+            self._send(self._ledger.unkept(failure or error.what))
+            if failure is None:
+                raise
+            LOG.error("the last counts are not in the journal, and were not published: %s", error)  # noqa: TRY400 no trace
+        else:
+            self._send(*kept, heartbeat)
+        return counts
 
     def _send(self, *messages: Message) -> None:
         """All of them are on the bus before anyone looks on: a display that fails must not keep the last state from it."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from journal_windows import started, window
 
 from edgecell.journal.journal import Journal
+from edgecell.journal.reader import State
 
 DISK = Path("/mnt")
 
@@ -27,7 +28,7 @@ def main(device: str, synchronous: str) -> None:
             journal.append(started())
         sequence = journal.reader.run("run-a").windows
         while True:
-            receipt = journal.append(window(sequence), state=b"state %d" % sequence)
+            receipt = journal.append(window(sequence), state=State(body=b"state %d" % sequence))
             say(f"committed {receipt.position} {receipt.head.hex()}")
             sequence += 1
 

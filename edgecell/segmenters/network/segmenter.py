@@ -14,7 +14,7 @@ from edgecell.bundle import Bundle
 from edgecell.edge import excluded
 from edgecell.messages import Cell, Frame, Segmentation
 from edgecell.optics import LEAST_CELLS, RED_CELL_UM, SAME_OPTICS, PixelScale, Scale
-from edgecell.protocols import Engine, Probe
+from edgecell.protocols import Engine, Memory, Probe
 from edgecell.segmenters.network.decode import INSIDE, owners
 from edgecell.segmenters.network.look import Look, Network, tempered
 from edgecell.segmenters.network.ruler import first_look, round_red_cells
@@ -57,6 +57,15 @@ class NetworkSegmenter:
     @classmethod
     def probe(cls) -> Probe:
         return Probe(usable=True, version=f"opencv {cv2.__version__}")
+
+    @property
+    def memory(self) -> Memory:
+        """The scale, frame by frame."""
+        return self._scale.memory
+
+    def remember(self, memory: Memory) -> None:
+        """Go on with the scale of an earlier process. ValueError where it is none."""
+        self._scale.remember(memory)
 
     def segment(self, frame: Frame) -> Segmentation:
         """Every cell of the frame, those at its border too, marked `edge`. Raises InferenceError."""

@@ -12,7 +12,7 @@ from typing_extensions import Self
 from edgecell.edge import excluded
 from edgecell.messages import NUCLEATED, PLATELET, RED_BLOOD_CELL, Cell, Frame, Segmentation
 from edgecell.optics import LEAST_CELLS, RED_CELL_UM, SAME_OPTICS, PixelScale, Scale
-from edgecell.protocols import Probe
+from edgecell.protocols import Memory, Probe
 from edgecell.segmenters.stain.ruler import Look, first_look, look, round_red_cells
 
 
@@ -44,6 +44,15 @@ class StainSegmenter:
     @classmethod
     def probe(cls) -> Probe:
         return Probe(usable=True, version=f"opencv {cv2.__version__}")
+
+    @property
+    def memory(self) -> Memory:
+        """The scale, frame by frame."""
+        return self._scale.memory
+
+    def remember(self, memory: Memory) -> None:
+        """Go on with the scale of an earlier process. ValueError where it is none."""
+        self._scale.remember(memory)
 
     def segment(self, frame: Frame) -> Segmentation:
         """Every cell of the frame, those at its border too, marked `edge`."""

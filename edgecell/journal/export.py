@@ -1,0 +1,153 @@
+"""The cells of a journal as a table, for programs that know nothing of it. Each row says what it may be used for."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any, Literal, NamedTuple
+
+import msgspec
+
+from edgecell.errors import JournalError, MissingDependency
+from edgecell.journal.events import FrameFate
+from edgecell.journal.reader import Reader
+from edgecell.messages import NOTICE
+
+Format = Literal["csv", "jsonl", "parquet"]
+ROWS = 20_000
+"""Rows of a Parquet row group: what is held in memory."""
+
+
+class CellRow(NamedTuple):
+    """One cell. window: sequence of the counts message that it is in. utc: when that was recorded, by the device's clock.
+
+    frame_name: as the source calls the frame. x0 to y1: box in pixels, half-open. crop: sha256 of its picture, if one was kept.
+    """
+
+    device_id: str
+    sample_id: str
+    run_id: str
+    window: int
+    utc: str
+    frame: int
+    frame_name: str
+    cell: int
+    kind: str
+    label: str
+    confidence: float | None
+    decided: bool
+    excluded: str | None
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    crop: str | None
+    notice: str = NOTICE
+
+
+def cells(reader: Reader, run_ids: Iterable[str]) -> Iterator[CellRow]:
+    """All cells of some runs, in order. Erased ones are left out. Raises JournalError."""
+    for run_id in run_ids:
+        run = reader.run(run_id)
+        if run.started is None:
+            continue
+        for row, window in reader.windows(run_id):
+            if window is None:
+                continue
+            names = _names(window.frames)
+            for cell in window.cells:
+                yield CellRow(
+                    device_id=run.started.device_id,
+                    sample_id=run.started.sample_id,
+                    run_id=run_id,
+                    window=window.sequence,
+                    utc=row.entry.utc,
+                    frame=cell.frame,
+                    frame_name=names.get(cell.frame, ""),
+                    cell=cell.index,
+                    kind=cell.kind,
+                    label=cell.label,
+                    confidence=cell.confidence,
+                    decided=cell.decided,
+                    excluded=cell.excluded,
+                    x0=cell.box_px[0],
+                    y0=cell.box_px[1],
+                    x1=cell.box_px[2],
+                    y1=cell.box_px[3],
+                    crop=cell.crop,
+                )
+
+
+def write(rows: Iterable[CellRow], kind: Format, out: IO[bytes]) -> int:
+    """The rows in one of the formats; how many. Raises MissingDependency, and JournalError where they cannot be written."""
+    try:
+        return _WRITERS[kind](rows, out)
+    except OSError as error:
+        raise JournalError(
+            f"the export cannot be written: {error.strerror or error}", fix="free space, or give another file"
+        ) from None
+
+
+def _csv(rows: Iterable[CellRow], out: IO[bytes]) -> int:
+    text = io.TextIOWrapper(out, encoding="utf-8", newline="")
+    writer = csv.writer(text)
+    writer.writerow(CellRow._fields)
+    n = 0
+    for n, row in enumerate(rows, 1):  # noqa: B007 the number is the answer
+        writer.writerow(["" if value is None else _harmless(value) for value in row])
+    text.flush()
+    text.detach()
+    return n
+
+
+def _harmless(value: object) -> object:
+    """Text that a spreadsheet would take for a formula is kept from it by a quote."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _jsonl(rows: Iterable[CellRow], out: IO[bytes]) -> int:
+    n = 0
+    for n, row in enumerate(rows, 1):  # noqa: B007
+        out.write(msgspec.json.encode(row._asdict()) + b"\n")
+    out.flush()
+    return n
+
+
+def _parquet(rows: Iterable[CellRow], out: IO[bytes]) -> int:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        fix = "pip install 'edgecell[parquet]', or export csv or jsonl"
+        raise MissingDependency("Parquet needs pyarrow, which is not installed", fix=fix) from error
+    types: dict[str, Any] = {
+        **dict.fromkeys(("window", "frame", "cell", "x0", "y0", "x1", "y1"), pa.int64()),
+        "confidence": pa.float64(),
+        "decided": pa.bool_(),
+    }
+    fields = [(name, types.get(name, pa.string())) for name in CellRow._fields]
+    schema = pa.schema(fields, metadata={"notice": NOTICE})
+    n = 0
+    with parquet.ParquetWriter(out, schema) as writer:
+        for group in _groups(rows):
+            n += len(group)
+            writer.write_table(pa.Table.from_pylist([row._asdict() for row in group], schema=schema))
+    return n
+
+
+def _groups(rows: Iterable[CellRow]) -> Iterator[list[CellRow]]:
+    group: list[CellRow] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == ROWS:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _names(frames: Iterable[FrameFate]) -> dict[int, str]:
+    """Names of frames, by index."""
+    return {fate.first: fate.label for fate in frames if fate.label}
+
+
+_WRITERS: dict[Format, Callable[[Iterable[CellRow], IO[bytes]], int]] = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}

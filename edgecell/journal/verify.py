@@ -1,0 +1,120 @@
+"""Is the journal whole? Every hash is computed again, from the first event on; the first one that does not fit is named.
+
+What this cannot show is in chain.py: someone who may write the file can make another chain. A signature by a key that is kept
+elsewhere shows that, and so does a head that was published: it must be found here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgecell.errors import JournalError
+from edgecell.journal import chain
+from edgecell.journal.events import RunResumed, RunStarted, SampleErased
+from edgecell.journal.reader import Reader, Row
+
+Checks = Callable[[bytes, bytes], bool]
+"""Whether a signature is of a content, by a key that is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What was found. broken: what is wrong with the first event that does not fit, "" if all do.
+
+    events: that fit. erased: contents that are gone as an event says. signed: events with a signature that was checked;
+    unchecked: with one for which no key was given. head: hex, after the last event that fits.
+    """
+
+    events: int
+    erased: int
+    signed: int
+    unchecked: int
+    head: str
+    broken: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Walk:
+    """What is known at some place of the chain."""
+
+    position: int = 0
+    head: bytes = chain.START
+    signed: int = 0
+    unchecked: int = 0
+    sequences: dict[str, int] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    gone: dict[int, str] = field(default_factory=dict)
+    erased: set[str] = field(default_factory=set)
+
+
+def verify(path: Path, *, checks: Checks | None = None, published: str = "") -> Verified:
+    """The journal in a folder. checks: verifies signatures. published: a head in hex that must be found.
+
+    Raises JournalError where there is nothing that could be verified: no journal, or a damaged file.
+    """
+    walk, broken, found = _Walk(), "", not published
+    with Reader.open(path) as reader:
+        reader.check_file()
+        try:
+            for row in reader.rows():
+                _step(walk, row, reader, checks)
+                found = found or row.head.hex() == published
+            _check_gone(walk)
+            reader.check_strays()
+        except JournalError as error:
+            broken = error.what
+    if not broken and not found:
+        broken = f"no event has the head {published}, which was published: events are missing, or this is another chain"
+    return Verified(
+        events=walk.position,
+        erased=len(walk.gone),
+        signed=walk.signed,
+        unchecked=walk.unchecked,
+        head=walk.head.hex(),
+        broken=broken,
+    )
+
+
+def _step(walk: _Walk, row: Row, reader: Reader, checks: Checks | None) -> None:
+    """One event more. Raises JournalError where it does not fit."""
+    entry, place = row.entry, f"event {row.entry.position}"
+    if entry.position != walk.position + 1:
+        raise JournalError(f"event {walk.position + 1} is missing: after {walk.position} comes {entry.position}")
+    if chain.advance(walk.head, row.body) != row.head:
+        raise JournalError(
+            f"{place} ({entry.type}, {entry.utc}) does not follow from the one before it: its head is another one"
+        )
+    event = reader.event(row)
+    if event is None:
+        walk.gone[entry.position] = entry.run_id
+    if isinstance(event, SampleErased):
+        walk.erased.update(event.run_ids)
+    if isinstance(event, RunStarted | RunResumed):
+        walk.keys[entry.run_id] = event.key
+    if entry.sequence is not None:
+        expected = walk.sequences.get(entry.run_id, -1) + 1
+        if entry.sequence != expected:
+            raise JournalError(f"{place} is window {entry.sequence} of run {entry.run_id}, not {expected}")
+        walk.sequences[entry.run_id] = entry.sequence
+    _check_signature(walk, row, checks)
+    walk.position, walk.head = entry.position, row.head
+
+
+def _check_signature(walk: _Walk, row: Row, checks: Checks | None) -> None:
+    place = f"event {row.entry.position}"
+    if row.signature is None:
+        if walk.keys.get(row.entry.run_id):
+            raise JournalError(f"{place} is not signed, though its run is (key {walk.keys[row.entry.run_id]})")
+    elif checks is None:
+        walk.unchecked += 1
+    elif not checks(row.signature, chain.SIGNED + row.head):
+        raise JournalError(f"{place} is not signed by the key that was given")
+    else:
+        walk.signed += 1
+
+
+def _check_gone(walk: _Walk) -> None:
+    """Contents may be missing of erased runs only."""
+    for position, run_id in walk.gone.items():
+        if run_id not in walk.erased:
+            raise JournalError(f"event {position} has lost its content, and no event says that its sample was erased")
