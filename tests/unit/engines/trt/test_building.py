@@ -171,6 +171,15 @@ def test_a_timing_cache_that_is_none_is_begun_anew(stand_in_machine: StandInMach
     assert built(request).timing_cache == "reused"
 
 
+def test_what_the_library_said_of_a_refused_cache_is_no_reason_for_what_comes(
+    stand_in_machine: StandInMachine, tmp_path: Path
+) -> None:
+    (tmp_path / "kernels.cache").write_bytes(b"half a fi")
+    stand_in_machine.tensorrt("10.3.0", fault="memory")
+    with pytest.raises(EngineBuildError, match=r"s8s8\.onnx: Error Code 2: OutOfMemory"):
+        built(asked(tmp_path, timing_cache=tmp_path / "kernels.cache"))
+
+
 # What goes wrong
 
 
@@ -337,6 +346,28 @@ def test_an_interrupted_build_leaves_no_process_and_no_file(
     assert running
     assert not set(running) & set(children(os.getpid()))
     assert left(tmp_path) == []
+
+
+def test_ctrl_c_is_the_parent_s_to_answer(stand_in_machine: StandInMachine, tmp_path: Path) -> None:
+    """A terminal sends it to both. A parent that goes on gets its plan."""
+    stand_in_machine.tensorrt("10.3.0", seconds=0.3)
+    sent: list[int] = []
+
+    def interrupt(progress: Progress) -> None:
+        if progress.phase == "Timing graph nodes" and not sent:
+            sent.extend(children(os.getpid()))
+            os.kill(sent[0], signal.SIGINT)
+
+    assert build(asked(tmp_path), interrupt).version == "10.3.0"
+    assert len(sent) == 1
+
+
+def test_what_lies_in_the_user_s_folder_is_not_imported(
+    stand_in_machine: StandInMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('not the json that was meant')")
+    monkeypatch.chdir(tmp_path)
+    assert built(asked(tmp_path)).version == "10.3.0"
 
 
 PARENT = """
