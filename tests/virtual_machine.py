@@ -30,9 +30,13 @@ mount -t overlay -o lowerdir=/low,upperdir=/rw/new,workdir=/rw/work none /guest
 for each in proc sys dev; do mount -o bind /$each /guest/$each; done
 mount -t tmpfs none /dev/shm
 ip link set lo up
-chroot /guest /bin/sh -c {job}
+"""
+RUN = """chroot /guest /bin/sh -c {job}
 echo "ended with $?"
 poweroff -f
+"""
+SYSTEMD = """chroot /guest /bin/sh -c {job} || poweroff -f
+exec switch_root /guest /lib/systemd/systemd --log-target=console --log-level=err --show-status=no
 """
 
 
@@ -47,16 +51,20 @@ def kernel_with(*modules: str) -> tuple[Path, Path]:
     pytest.skip(f"no kernel with {', '.join(modules)} under {root}: {named}")
 
 
-def command_line(folder: Path, *, modules: Mapping[str, str], job: Sequence[str], memory_mb: int) -> list[str]:
+def command_line(
+    folder: Path, *, modules: Mapping[str, str], job: Sequence[str], memory_mb: int, then: str = RUN, kernel_options: str = ""
+) -> list[str]:
     """Of a machine that loads `modules` (name -> its parameters), runs `job` and ends; its console is stdout.
 
+    then: SYSTEMD hands over to this machine's systemd after the job, instead of ending.
     The files that it boots from are made in `folder`. Skips where there is no kernel with these modules.
     """
     image, kernel_modules = kernel_with(*modules)
-    initramfs = _initramfs(folder, kernel_modules, modules, shlex.join(job))
+    init = INIT + then.format(job=shlex.quote(shlex.join(job)))
+    initramfs = _initramfs(folder, kernel_modules, modules, init)
     line = [str(QEMU), "-accel", "tcg", "-cpu", "max", "-m", str(memory_mb)]
     line += ["-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio", "-kernel", str(image), "-initrd", str(initramfs)]
-    line += ["-append", "console=ttyS0 quiet panic=1"]
+    line += ["-append", f"console=ttyS0 quiet panic=1 {kernel_options}"]
     return [*line, "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"]
 
 
@@ -84,12 +92,12 @@ def _modules(folder: Path, wanted: Sequence[str]) -> Iterator[tuple[str, bytes]]
         yield from load(name)
 
 
-def _initramfs(folder: Path, kernel_modules: Path, modules: Mapping[str, str], job: str) -> Path:
+def _initramfs(folder: Path, kernel_modules: Path, modules: Mapping[str, str], init: str) -> Path:
     root = folder / "root"
     for name in ("bin", "proc", "sys", "dev", "rw", "low", "guest"):
         (root / name).mkdir(parents=True)
     shutil.copy2(str(BUSYBOX), root / "bin/busybox")
-    (root / "init").write_text(INIT.format(job=shlex.quote(job)))
+    (root / "init").write_text(init)
     (root / "init").chmod(0o755)
     lines = []
     for name, content in _modules(kernel_modules, [*FILES, *modules]):
