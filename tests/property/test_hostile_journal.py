@@ -1,6 +1,7 @@
 """A damaged journal is read, or one error says what is wrong with it. Nothing that is damaged passes for whole."""
 
 import functools
+import io
 import shutil
 import sqlite3
 import struct
@@ -15,9 +16,12 @@ from hypothesis import strategies as st
 from journal_windows import filled, started, window
 
 from edgecell.errors import EdgecellError, JournalError
-from edgecell.journal import chain, events, store
+from edgecell.journal import chain, events, export, store
+from edgecell.journal.events import Event
 from edgecell.journal.journal import Journal
 from edgecell.journal.reader import Reader
+from edgecell.journal.replay import replay
+from edgecell.journal.verify import verify
 
 TOKENS = [
     b"SQLite format 3\0",
@@ -29,7 +33,8 @@ TOKENS = [
     b"{}",
     b"[" * 99,
 ]
-EVENTS = (started(), window(0))
+EVENTS: tuple[Event, ...] = (started(), window(0))
+KINDS: tuple[export.Format, ...] = ("csv", "jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +50,19 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def looked_through(folder: Path) -> list[bytes]:
     """Everything that reading does. Returns the heads of a chain that held."""
-    heads, head = [], chain.START
+    found = verify(folder)
+    if found.broken:
+        raise JournalError(found.broken)
     with Reader.open(folder) as reader:
-        for number, row in enumerate(reader.rows(), 1):
-            head = chain.advance(head, row.body)
-            if (row.entry.position, row.head) != (number, head):
-                raise JournalError("the chain is broken")
-            reader.event(row)
-            heads.append(head)
-        assert reader.last() == (len(heads), head)
+        heads = [row.head for row in reader.rows()]
+        assert (len(heads), heads[-1].hex() if heads else bytes(32).hex()) == (found.events, found.head)
         for run_id in reader.run_ids():
-            reader.run(run_id)
+            list(reader.messages(run_id, "counts/1"))
+            reader.totals(run_id)
             reader.state(run_id)
-            reader.last_message(run_id)
-            reader.messages(run_id, "counts/1")
+            replay(reader, run_id)
+        for kind in KINDS:
+            export.write(export.cells(reader, reader.run_ids()), kind, io.BytesIO())
     return heads
 
 

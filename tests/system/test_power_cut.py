@@ -24,8 +24,9 @@ from typing import NamedTuple
 import pytest
 import virtual_machine
 
-from edgecell.journal import chain
 from edgecell.journal.reader import Reader
+from edgecell.journal.replay import replay
+from edgecell.journal.verify import verify
 
 REPOSITORY = Path(__file__).parents[2]
 CUTS = int(os.environ.get("EDGECELL_POWER_CUTS", "2"))
@@ -142,14 +143,11 @@ def recovered(folder: Path, disk: Path) -> dict[int, str]:
     subprocess.run([str(TOOLS["debugfs"]), "-R", f"rdump /journal {copy}", str(image)], check=True, capture_output=True)
     if not (copy / "journal/journal.sqlite").exists():
         return {}
-    heads, head = {}, chain.START
+    found = verify(copy / "journal")
+    assert not found.broken
     with Reader.open(copy / "journal") as reader:
-        for number, row in enumerate(reader.rows(), 1):
-            head = chain.advance(head, row.body)
-            assert (row.entry.position, row.head) == (number, head)
-            assert reader.event(row) is not None
-            heads[number] = head.hex()
-    return heads
+        assert not any(replay(reader, run_id).differs for run_id in reader.run_ids())
+        return {row.entry.position: row.head.hex() for row in reader.rows()}
 
 
 def cuts(folder: Path, synchronous: str, number: int) -> Iterator[tuple[Cut, dict[int, str], int]]:
