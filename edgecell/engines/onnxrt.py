@@ -26,8 +26,8 @@ _FATAL = 4  # OrtLoggingLevel: whatever goes wrong also comes as an exception; s
 
 
 class OnnxRuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """provider: what computes. encoding: which file of a bundle is run, null for the one made for it: `u8s8` on the CPU, `s8s8`
-    for TensorRT.
+    """encoding: which file of a bundle is run, null for the one made for the provider: `u8s8` on the CPU, `s8s8` for TensorRT;
+    it comes first, so that `onnxrt:float` means it. provider: what computes.
 
     threads: CPU threads of one inference, fixed, so that latency does not depend on what else the process runs.
 
@@ -38,8 +38,8 @@ class OnnxRuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     cache: folder for what TensorRT builds, "" for the user's own. workspace_mib: device memory that it may use to build.
     """
 
-    provider: Literal["cpu", "tensorrt"] = "cpu"
     encoding: Encoding | None = None
+    provider: Literal["cpu", "tensorrt"] = "cpu"
     threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     optimise: bool | None = None
     cache: str = ""
