@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -16,8 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from edgecell import __version__, clock, plugins
+from edgecell.cli.entry import GIB, Entry, read
 from edgecell.errors import BundleError, EdgecellError, MissingDependency
 from edgecell.messages import NOTICE
+
+if TYPE_CHECKING:
+    from edgecell.accelerators import Accelerators
 
 LIBRARIES = {
     "numpy": "numpy",
@@ -41,20 +46,6 @@ FLAGS = {
 """Names in /proc/cpuinfo of what speeds INT8 up: x86, then ARM."""
 INT8_FLAGS = {"avx_vnni", "avx512_vnni", "asimddp", "i8mm"}
 
-GIB = 2**30
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked for; has and lacks are "" where there is nothing to say.
-
-    has: what is there. lacks: what is missing and how to get it. needed: edgecell cannot do its work without it.
-    """
-
-    subject: str
-    has: str = ""
-    lacks: str = ""
-    needed: bool = False
-
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: a list of entries for each chapter.")
@@ -62,7 +53,8 @@ def command(as_json: bool) -> None:
     """Say what this machine has for edgecell, what it lacks, and how to get that.
 
     Looks at the processor, memory, libraries, every source, segmenter, engine and publisher, the model bundles (each checksum),
-    accelerators, cameras and the clock. Opens no camera and no socket, changes nothing.
+    accelerators (driver, CUDA, TensorRT, devices, a Jetson's power mode, prepared plans), cameras and the clock. Opens no
+    camera and no socket, changes nothing.
 
     Exit code 0 unless something is missing that every run needs: then 3 (a library) or 4 (a model bundle).
 
@@ -86,9 +78,15 @@ def examine(root: Path) -> dict[str, list[Entry]]:
     """Chapter -> entries. root: where /proc, /sys, /dev and /etc are looked for."""
     libraries = [_library(package, module) for package, module in LIBRARIES.items()]
     chapters = {"machine": list(_machine(root)), "libraries": libraries, "parts": list[Entry](), "bundles": list[Entry]()}
-    if not any(each.lacks for each in libraries):  # else neither could be loaded
-        chapters["parts"], chapters["bundles"] = list(_parts()), _bundles()
-    chapters["accelerators"] = list(_accelerators(root))
+    chapters["accelerators"] = list[Entry]()
+    if not any(each.lacks for each in libraries):  # else none of these could be loaded
+        # Imported here: with a broken library it does not load, and that is when a doctor is asked.
+        from edgecell import accelerators
+        from edgecell.cli import doctor_gpu
+
+        found = accelerators.look()
+        chapters["parts"], chapters["bundles"] = list(_parts(found)), _bundles()
+        chapters["accelerators"] = list(doctor_gpu.entries(root, found))
     chapters["cameras"] = list(_cameras(root))
     chapters["clock"] = [_clock()]
     return chapters
@@ -99,7 +97,7 @@ def _machine(root: Path) -> Iterator[Entry]:
     yield Entry(subject="system", has=f"{_system()}, Linux {platform.release()}, {platform.machine()}")
     yield _processor(root)
     yield Entry(subject="cores", has=f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}")
-    sizes = dict(line.split(":", 1) for line in _read(root / "proc/meminfo").splitlines() if ":" in line)
+    sizes = dict(line.split(":", 1) for line in read(root / "proc/meminfo").splitlines() if ":" in line)
     total, free = (_kib(sizes.get(name, "")) for name in ("MemTotal", "MemAvailable"))
     yield Entry(subject="memory", has=f"{total / GIB:.1f} GiB, {free / GIB:.1f} available" if total else "unknown")
     disk = shutil.disk_usage(".")
@@ -114,9 +112,9 @@ def _system() -> str:
 
 
 def _processor(root: Path) -> Entry:
-    fields = dict(_field(line) for line in _read(root / "proc/cpuinfo").splitlines())
+    fields = dict(_field(line) for line in read(root / "proc/cpuinfo").splitlines())
     present = set(fields.get("flags", fields.get("Features", "")).split())
-    model = fields.get("model name") or _read(root / "proc/device-tree/model") or "unknown processor"
+    model = fields.get("model name") or read(root / "proc/device-tree/model") or "unknown processor"
     known = ", ".join(name for flag, name in FLAGS.items() if flag in present) or "none of the INT8 instructions looked for"
     slow = "" if present & INT8_FLAGS else "; no INT8 dot product, so INT8 gains less here than on a processor that has one"
     return Entry(subject="processor", has=f"{model} ({known}){slow}")
@@ -131,12 +129,16 @@ def _library(package: str, module: str) -> Entry:
         return Entry(subject=package, lacks=f"does not load ({error}): {fix}", needed=True)
 
 
-def _parts() -> Iterator[Entry]:
-    # Imported here: with a broken library these do not load, and that is when a doctor is asked.
-    from edgecell.app import TABLES
+def _parts(found: "Accelerators") -> Iterator[Entry]:
+    """What each part's own probe says, but for TensorRT's, which was asked in a process of its own."""
+    from edgecell.app import ACCELERATED, TABLES
 
     for role, table in TABLES.items():
-        yield from (_part(role, table, name) for name in table)
+        for name in table:
+            if (role, name) == ("engine", ACCELERATED):
+                yield Entry(subject=f"{role} {name}", has=found.engine, lacks=found.no_engine)
+            else:
+                yield _part(role, table, name)
 
 
 def _part(role: str, table: Mapping[str, str], name: str) -> Entry:
@@ -169,21 +171,11 @@ def _bundle(name: str) -> Entry:
     return Entry(subject=name, has=f"{manifest.version}, {content}; {bundle.proof}", needed=True)
 
 
-def _accelerators(root: Path) -> Iterator[Entry]:
-    driver = _read(root / "proc/driver/nvidia/version").partition("\n")[0].removeprefix("NVRM version: ")
-    yield Entry(subject="NVIDIA driver", has=driver, lacks="" if driver else "none loaded: not needed, models run on the CPU")
-    model, release = _read(root / "proc/device-tree/model"), _read(root / "etc/nv_tegra_release").partition(", GCID")[0]
-    jetson = ", ".join(each for each in (model, release.removeprefix("# ")) if each)
-    if release or "jetson" in model.lower():
-        yield Entry(subject="Jetson", has=jetson)
-    yield Entry(subject="TensorRT engine", lacks="not part of this version: INT8 runs on ONNX Runtime")
-
-
 def _cameras(root: Path) -> Iterator[Entry]:
     """Video devices by number, each with the name that its driver gives it."""
     devices = sorted(root.glob("dev/video*"), key=lambda path: (len(path.name), path.name))
     for device in devices:
-        name = _read(root / "sys/class/video4linux" / device.name / "name") or "unnamed"
+        name = read(root / "sys/class/video4linux" / device.name / "name") or "unnamed"
         allowed = os.access(device, os.R_OK | os.W_OK)
         yield Entry(subject=f"/dev/{device.name}", has=name, lacks="" if allowed else "no permission: join the group video")
     if not devices:
@@ -211,14 +203,6 @@ def _draw(chapters: dict[str, list[Entry]]) -> None:
             table.add_row(Text(f"  {entry.subject}"), Text("\n").join([*found, lacks] if entry.lacks else found))
     Console().print(table)
     click.echo(NOTICE)
-
-
-def _read(path: Path) -> str:
-    """Text of a file of the system, without the NUL that ends device-tree strings; "" where there is none."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip("\0 \n")
-    except OSError:
-        return ""
 
 
 def _field(line: str) -> tuple[str, str]:

@@ -5,11 +5,17 @@ import shutil
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
+from conftest import StandInMachine
 
-from edgecell import app, bundle
+from edgecell import accelerators, app, bundle
+from edgecell.accelerators import Accelerators, Gpu
 from edgecell.cli import doctor
+from edgecell.cli.entry import Entry
+from edgecell.engines.trt import plans
+from edgecell.engines.trt.plans import Machine, PlanRecord
 from edgecell.errors import BundleError, MissingDependency
 from edgecell.messages import NOTICE
 
@@ -34,7 +40,7 @@ def laid_out(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def entries(chapters: dict[str, list[doctor.Entry]], chapter: str) -> dict[str, doctor.Entry]:
+def entries(chapters: dict[str, list[Entry]], chapter: str) -> dict[str, Entry]:
     return {entry.subject: entry for entry in chapters[chapter]}
 
 
@@ -53,7 +59,7 @@ def test_json_is_one_object_with_every_part_and_bundle() -> None:
 def test_table_says_plainly_what_this_version_lacks() -> None:
     result = CliRunner().invoke(doctor.command, [], env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    assert "not part of this version: INT8 runs on ONNX Runtime" in result.stdout
+    assert "TensorRT path not yet verified on a GPU" in " ".join(result.stdout.split())
     assert result.stdout.endswith(f"{NOTICE}\n")
 
 
@@ -113,3 +119,99 @@ def test_part_that_does_not_load_is_one_entry(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setitem(app.TABLES, "source", {"webcam": "no_such_vendor.camera:Webcam"})
     webcam = entries(doctor.examine(tmp_path), "parts")["source webcam"]
     assert webcam.lacks == "does not load: No module named 'no_such_vendor'"
+
+
+def test_an_orin_shows_its_device_power_mode_clock_and_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Machine(tensorrt="10.3.0", device="Orin", compute_capability="8.7", driver="12.6", platform="L4T 36.4.3")
+    said = Accelerators(
+        cuda="12.6",
+        gpus=(Gpu(name="Orin", compute_capability="8.7", memory_bytes=7620 << 20),),
+        engine="tensorrt 10.3.0, cuda-python 12.6",
+        machine=here,
+    )
+    monkeypatch.setattr(accelerators, "look", lambda: said)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name, encoding, machine, refused in (
+        ("pbc8", "s8s8", here, ""),
+        ("pbc8", "fp16", here, "golden cell 3 deviates"),
+        ("cells3", "s8s8", msgspec.structs.replace(here, tensorrt="8.6.1"), ""),
+    ):
+        opened = bundle.open_bundle(name)
+        key = plans.key_of(opened.file(f"{encoding}.onnx"), opened.manifest, machine)
+        record = PlanRecord(
+            key=key,
+            bundle=name,
+            encoding="s8s8",
+            plan_sha256=None,
+            build_s=60.0,
+            p50_ms={1: 0.5, 16: 1.25},
+            refused=refused,
+            edgecell="1",
+            utc="",
+        )
+        plans.store(record, b"plan", plans.folder_of(None))
+    power = {
+        **JETSON,
+        "etc/nvpmodel.conf": "# modes\n< POWER_MODEL ID=0 NAME=15W >\nCORE_0 1\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n",
+        "var/lib/nvpmodel/status": "pmode:0002\n",
+        "sys/class/devfreq/17000000.gpu/min_freq": "306000000\n",
+        "sys/class/devfreq/17000000.gpu/max_freq": "1020000000\n",
+        "sys/class/devfreq/17000000.emc/min_freq": "1\n",
+    }
+    found = entries(doctor.examine(laid_out(tmp_path, power)), "accelerators")
+    assert found["CUDA"].has.startswith("12.6")
+    assert found["GPU 0"].has == "Orin, compute capability 8.7, 7.4 GiB"
+    assert found["TensorRT"].has == "tensorrt 10.3.0, cuda-python 12.6"
+    assert found["power mode"].has == "MAXN_SUPER (2); also 15W (0): `sudo nvpmodel -m NUMBER`"
+    assert found["GPU clock"].has == "moves between 306 and 1020 MHz; `sudo jetson_clocks` holds it at the top, for even times"
+    assert found["plans of pbc8"].has == (
+        "fp16: refused, golden cell 3 deviates; int8: verified, 0.50 ms for 1, 1.25 ms for 16"
+    )
+    assert found["plans of cells3"].lacks == "1 of another version, driver or device, none of this: edgecell prepare cells3"
+    assert found["plans of marrow7"].lacks == "none: edgecell prepare marrow7"
+    assert found["TensorRT path"].lacks.startswith("not yet verified on a GPU")
+    assert {each.subject for each in found.values() if each.lacks and "plans" not in each.subject} == {"TensorRT path"}
+
+
+def test_a_clock_that_is_held_and_a_mode_that_nobody_wrote_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerators, "look", Accelerators)
+    held = {f"sys/class/devfreq/17000000.ga10b/{name}_freq": "1020000000" for name in ("min", "max")}
+    found = entries(doctor.examine(laid_out(tmp_path, {**JETSON, **held})), "accelerators")
+    assert found["GPU clock"].has == "held at 1020 MHz"
+    assert found["power mode"].lacks == "unknown: `sudo nvpmodel -q` tells it"
+
+
+def test_a_machine_with_the_stand_ins_is_seen_from_a_process_of_its_own(stand_in_machine: StandInMachine) -> None:
+    stand_in_machine.driver(devices=2, sm=89, mib=8192)
+    found = accelerators.look()
+    # The child finds this libcuda by LD_LIBRARY_PATH, and this TensorRT by its path.
+    assert found.cuda == "12.6"
+    assert [(each.compute_capability, each.memory_bytes) for each in found.gpus] == [("8.9", 8192 << 20)] * 2
+    assert found.machine is not None
+    assert (found.machine.tensorrt, found.machine.compute_capability) == ("10.3.0", "8.9")
+    stand_in_machine.driver(init=100)
+    found = accelerators.look()
+    assert found.machine is None
+    assert "100" in found.no_driver
+    assert found.no_engine
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import os; os.abort()", "crashed when asked (SIGABRT)"),
+        ("import time; time.sleep(60)", "did not answer within 0 s"),
+        ("print('hello')", "gave no answer (exit code 0)"),
+        ("raise SystemExit('libnvinfer is odd')", "gave no answer (exit code 1): libnvinfer is odd"),
+    ],
+)
+def test_a_library_that_crashes_or_hangs_is_an_entry(
+    code: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import sys\nif 'edgecell.accelerators' in sys.orig_argv:\n    {code}\n    sys.exit()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(accelerators, "PATIENCE_S", 0.4 if "sleep" in code else 60.0)
+    found = entries(doctor.examine(tmp_path), "accelerators")
+    assert says in found["TensorRT"].lacks
