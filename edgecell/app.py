@@ -284,8 +284,7 @@ def _automatic(bundle: Bundle) -> Chosen:
     fast = choose("engine", PartSettings(part=ACCELERATED))
     probe = fast.part.probe()
     if not probe.usable:
-        what, _, how = probe.missing.partition(": ")
-        return _everywhere(f"{ACCELERATED} cannot be used, {what}", how)
+        return _everywhere(f"{ACCELERATED} cannot be used, {probe.missing.partition(': ')[0]}", "edgecell doctor says more")
     try:
         encoding = fast.part.encoding_of(bundle, fast.options)
     except (EngineError, MissingDependency) as error:

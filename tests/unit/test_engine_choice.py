@@ -89,7 +89,11 @@ def test_a_prepared_bundle_goes_to_the_accelerator(accelerator: type[Accelerator
 def test_without_the_device_it_is_onnx_runtime_and_says_why(accelerator: type[Accelerator], tiny: Bundle) -> None:
     accelerator.lacking = "no NVIDIA driver: install one"
     chosen = app.plan(settings(tiny)).engines["nucleated"]
-    assert (chosen.name, chosen.why, chosen.fix) == ("onnxrt", "trt cannot be used, no NVIDIA driver", "install one")
+    assert (chosen.name, chosen.why, chosen.fix) == (
+        "onnxrt",
+        "trt cannot be used, no NVIDIA driver",
+        "edgecell doctor says more",
+    )
     with app.plan(settings(tiny)).recogniser() as recogniser:
         (model,) = recogniser.models
     assert model.engine.startswith("onnxruntime ")
@@ -115,7 +119,7 @@ def test_the_choice_is_one_log_line_for_all_bundles_alike(
     with caplog.at_level(logging.INFO), app.plan(settings(tiny, red_blood_cell=str(tiny.path))).recogniser():
         pass
     assert [each.getMessage() for each in caplog.records] == [
-        "engine onnxrt for tiny and tiny: trt cannot be used, no NVIDIA driver (install one)"
+        "engine onnxrt for tiny and tiny: trt cannot be used, no NVIDIA driver (edgecell doctor says more)"
     ]
 
 
