@@ -203,7 +203,8 @@ class Plan:
             )
 
     def _tell_engines(self) -> None:
-        """Log what `auto` chose and why, one line for all bundles that it holds for."""
+        """Log what `auto` chose and why, one line for all bundles that it holds for; where there is no device at all, and so no
+        choice, for those only who want to know everything."""
         named = {**self.bundles, **({SEGMENTER: self.segmenter_bundle} if self.segmenter_bundle else {})}
         told: dict[tuple[str, str, str], list[str]] = {}
         for role, bundle in named.items():
@@ -211,7 +212,8 @@ class Plan:
             if engine.why:
                 told.setdefault((engine.name, engine.why, engine.fix), []).append(bundle.manifest.name)
         for (name, why, fix), bundles in told.items():
-            LOG.info("engine %s for %s: %s%s", name, " and ".join(bundles), why, f" ({fix})" if fix else "")
+            level = logging.INFO if fix or name == ACCELERATED else logging.DEBUG
+            LOG.log(level, "engine %s for %s: %s%s", name, " and ".join(bundles), why, f" ({fix})" if fix else "")
 
 
 def _plain(chosen: Chosen) -> dict[str, Any]:
@@ -284,7 +286,8 @@ def _automatic(bundle: Bundle) -> Chosen:
     fast = choose("engine", PartSettings(part=ACCELERATED))
     probe = fast.part.probe()
     if not probe.usable:
-        return _everywhere(f"{ACCELERATED} cannot be used, {probe.missing.partition(': ')[0]}", "edgecell doctor says more")
+        fix = "edgecell doctor says more" if probe.version else ""
+        return _everywhere(f"{ACCELERATED} cannot be used, {probe.missing.partition(': ')[0]}", fix)
     try:
         encoding = fast.part.encoding_of(bundle, fast.options)
     except (EngineError, MissingDependency) as error:

@@ -19,7 +19,8 @@ from edgecell.wire import CountsMessage, Message, State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """Whether a part can be used on this machine. missing: what is lacking and how to get it, "" if nothing."""
+    """Whether a part can be used on this machine. version: of as much of it as is there. missing: what is lacking and how to
+    get it, "" if nothing."""
 
     usable: bool
     version: str

@@ -30,6 +30,7 @@ class Accelerator(OnnxRuntimeEngine):
         precision: str | None = None
 
     lacking = ""
+    found = ""
     unprepared: tuple[str, ...] = ()
     fails = False
 
@@ -38,7 +39,7 @@ class Accelerator(OnnxRuntimeEngine):
 
     @classmethod
     def probe(cls) -> Probe:
-        return Probe(usable=not cls.lacking, version="" if cls.lacking else "1", missing=cls.lacking)
+        return Probe(usable=not cls.lacking, version=cls.found if cls.lacking else "1", missing=cls.lacking)
 
     @classmethod
     def encoding_of(cls, bundle: Bundle, options: Any) -> Encoding:
@@ -92,7 +93,7 @@ def test_without_the_device_it_is_onnx_runtime_and_says_why(accelerator: type[Ac
     assert (chosen.name, chosen.why, chosen.fix) == (
         "onnxrt",
         "trt cannot be used, no NVIDIA driver",
-        "edgecell doctor says more",
+        "",
     )
     with app.plan(settings(tiny)).recogniser() as recogniser:
         (model,) = recogniser.models
@@ -114,12 +115,24 @@ def test_each_bundle_is_chosen_for_on_its_own(accelerator: type[Accelerator], ti
 def test_the_choice_is_one_log_line_for_all_bundles_alike(
     accelerator: type[Accelerator], tiny: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accelerator.lacking = "no NVIDIA driver: install one"
+    accelerator.lacking, accelerator.found = "no TensorRT: install it", "CUDA 12.6"
     monkeypatch.setattr(logging.getLogger("edgecell"), "propagate", True)
     with caplog.at_level(logging.INFO), app.plan(settings(tiny, red_blood_cell=str(tiny.path))).recogniser():
         pass
     assert [each.getMessage() for each in caplog.records] == [
-        "engine onnxrt for tiny and tiny: trt cannot be used, no NVIDIA driver (edgecell doctor says more)"
+        "engine onnxrt for tiny and tiny: trt cannot be used, no TensorRT (edgecell doctor says more)"
+    ]
+
+
+def test_without_any_device_there_is_no_choice_to_tell_of(
+    accelerator: type[Accelerator], tiny: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accelerator.lacking = "no NVIDIA driver: install one"
+    monkeypatch.setattr(logging.getLogger("edgecell"), "propagate", True)
+    with caplog.at_level(logging.DEBUG), app.plan(settings(tiny)).recogniser():
+        pass
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
+        ("DEBUG", "engine onnxrt for tiny: trt cannot be used, no NVIDIA driver")
     ]
 
 
@@ -164,7 +177,7 @@ def test_the_encoding_may_be_chosen(tiny: Bundle) -> None:
 def test_every_command_that_runs_models_takes_an_engine(
     command: str, accelerator: type[Accelerator], tiny: Bundle, tmp_path: Path
 ) -> None:
-    accelerator.lacking = "no NVIDIA driver: install one"
+    accelerator.lacking, accelerator.found = "no NVIDIA driver: install one", "CUDA 12.6"
     cv2.imwrite(str(tmp_path / "cell.png"), np.full((64, 64, 3), 235, np.uint8))
     (tmp_path / "tiny.toml").write_text('[models]\nnucleated = "./tiny"\n[source]\nwidth = 320\nheight = 240\n')
     given = {
