@@ -281,8 +281,6 @@ def engines_for(asked: PartSettings, bundles: Mapping[str, Bundle]) -> dict[str,
 
 def _automatic(bundle: Bundle) -> Chosen:
     """No more of the hardware is touched than a probe does, and no plan is loaded."""
-    if ACCELERATED not in TABLES["engine"]:
-        return choose("engine", PartSettings(part=EVERYWHERE))
     fast = choose("engine", PartSettings(part=ACCELERATED))
     probe = fast.part.probe()
     if not probe.usable:

@@ -151,7 +151,7 @@ SETTINGS: dict[str, tuple[str, int, str]] = {
     "out of range": ("[run]\nmax_frames = 0", 2, "max_frames"),
     "broken TOML": ("[run\nwindow_s = 1", 2, "not valid TOML"),
     "unknown segmenter": ('[segmenter]\npart = "magic"', 2, "use one of: network, stain"),
-    "unknown option": ("[engine]\ncores = 4", 2, "unknown key cores"),
+    "unknown option": ("[engine]\npart = 'onnxrt'\ncores = 4", 2, "unknown key cores"),
 }
 
 

@@ -199,17 +199,20 @@ def test_a_machine_with_the_stand_ins_is_seen_from_a_process_of_its_own(stand_in
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        ("import os; os.abort()", "crashed when asked (SIGABRT)"),
+        ("os.abort()", "crashed when asked (SIGABRT)"),
         ("import time; time.sleep(60)", "did not answer within 0 s"),
-        ("print('hello')", "gave no answer (exit code 0)"),
-        ("raise SystemExit('libnvinfer is odd')", "gave no answer (exit code 1): libnvinfer is odd"),
+        ("print('hello', flush=True); os._exit(0)", "gave no answer (exit code 0)"),
+        (
+            "print('libnvinfer is odd', file=sys.stderr, flush=True); os._exit(1)",
+            "gave no answer (exit code 1): libnvinfer is odd",
+        ),
     ],
 )
 def test_a_library_that_crashes_or_hangs_is_an_entry(
     code: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        f"import sys\nif 'edgecell.accelerators' in sys.orig_argv:\n    {code}\n    sys.exit()\n"
+        f"import os, sys\nif 'edgecell.accelerators' in sys.orig_argv:\n    {code}\n    sys.exit()\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(accelerators, "PATIENCE_S", 0.4 if "sleep" in code else 60.0)

@@ -59,6 +59,7 @@ class TensorRtEngine:
         version = ""
         try:
             found = driver.look()
+            version = f"driver for CUDA {found.version}"
             vendor = library.find(found)
             version = f"tensorrt {vendor.text}"
             binding = find_binding()
