@@ -187,3 +187,17 @@ def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         opaque = pixels[:, :, 3:].astype(np.float32) / np.float32(255.0)
         rgb = np.round(rgb * opaque + 255.0 * (1.0 - opaque)).astype(np.uint8)
     return rgb
+
+
+def portrait(image: NDArray[np.uint8], box_px: tuple[int, int, int, int]) -> bytes:
+    """A PNG of what is in a box and a quarter of its longer side around it, as far as the frame reaches.
+
+    image: uint8 (H, W, 3) RGB. box_px: x0, y0, x1, y1, half-open.
+    """
+    x0, y0, x1, y1 = box_px
+    beside = max(x1 - x0, y1 - y0) // 4
+    part = image[max(0, y0 - beside) : y1 + beside, max(0, x0 - beside) : x1 + beside]
+    done, png = cv2.imencode(".png", cv2.cvtColor(part, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_PNG_COMPRESSION, 3))
+    if not done:
+        raise ValueError(f"a picture of {part.shape} cannot be made")
+    return png.tobytes()

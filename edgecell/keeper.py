@@ -1,20 +1,28 @@
 """Keeps every window in the journal before its counts are published; while the journal cannot be written, both wait."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from edgecell import clock
 from edgecell.condition import Trouble, Troubles
-from edgecell.errors import JournalBlocked
+from edgecell.errors import JournalBlocked, JournalError
+from edgecell.imagefile import portrait
+from edgecell.journal.chain import sha256
+from edgecell.journal.crops import Crop
 from edgecell.journal.events import RunEnded, Window
 from edgecell.journal.journal import Recorder
 from edgecell.journal.reader import State, place
 from edgecell.ledger import Ledger
+from edgecell.messages import FrameReport
 from edgecell.resume import RunState, to_state
 from edgecell.wire import CountsMessage, Message, to_wire
 
+LOG = logging.getLogger(__name__)
 RETRY_S = 1.0
 """Between two tries at a journal that is blocked."""
 PATIENCE_S = 60.0
@@ -39,6 +47,8 @@ class Keeper:
         self._waiting: _Waiting | None = None
         self._blocked, self._disk = "", ""
         self._blocked_ns = self._retry_ns = 0
+        self._crops: list[Crop] = []
+        self._wants_crops = False
 
     @property
     def waits(self) -> bool:
@@ -55,7 +65,16 @@ class Keeper:
         """The run begins. Raises JournalError."""
         if self._recorder:
             self._recorder.start()
-            self._disk = self._recorder.room()
+            self._disk, self._wants_crops = self._recorder.room(), self._recorder.wants_crops()
+
+    def saw(self, report: FrameReport, image: NDArray[np.uint8]) -> None:
+        """A frame that was counted, for pictures of the cells that a classifier labelled. image: uint8 (H, W, 3) RGB."""
+        if not self._wants_crops or self.waits:
+            return
+        labelled = {answer.cell_index for answer in report.classifications if answer.probabilities is not None}
+        for cell in report.cells:
+            if cell.cell_index in labelled:
+                self._crops.append(Crop(report.frame_index, cell.cell_index, portrait(image, cell.box_px)))
 
     def kept(self, messages: Sequence[Message], state: RunState, end: RunEnded | None = None) -> list[Message]:
         """The messages that may be published, in order: counts once the journal has them, with their place in it.
@@ -69,25 +88,38 @@ class Keeper:
         out: list[Message] = self._tried(self._recorder, at_once=end is not None)
         for message in messages:
             if isinstance(message, CountsMessage):
-                self._waiting = _Waiting(message=message, window=self._window(message), state=to_state(state), end=end)
+                self._waiting = _Waiting(
+                    message=message, window=self._window(self._recorder, message), state=to_state(state), end=end
+                )
                 self._retry_ns = 0
                 out += self._tried(self._recorder, at_once=end is not None)
-                self._disk = self._recorder.room()
+                self._disk, self._wants_crops = self._recorder.room(), self._recorder.wants_crops()
             else:
                 out.append(message)
         return out
 
-    def _window(self, message: CountsMessage) -> Window:
+    def _window(self, recorder: Recorder, message: CountsMessage) -> Window:
         topic, payload = to_wire(message)
-        closed = self._ledger.closed
+        closed, crops = self._ledger.closed, self._stored(recorder)
+        cells = (msgspec.structs.replace(cell, crop=crops.get((cell.frame, cell.index))) for cell in closed.cells)
         return Window(
             run_id=message.run_id,
             sequence=message.sequence,
             frames=closed.frames,
-            cells=closed.cells,
+            cells=tuple(cells) if crops else closed.cells,
             topic=topic,
             message=msgspec.Raw(payload),
         )
+
+    def _stored(self, recorder: Recorder) -> dict[tuple[int, int], str]:
+        """The window's pictures, put away: frame and cell -> sha256. A window is not lost because they are."""
+        crops, self._crops = self._crops, []
+        try:
+            recorder.keep_crops(crops)
+        except JournalError as error:
+            LOG.warning("%d crops are not kept: %s", len(crops), error)
+            return {}
+        return {(crop.frame, crop.cell): sha256(crop.png) for crop in crops}
 
     def _tried(self, recorder: Recorder, *, at_once: bool) -> list[Message]:
         """The counts that wait, if the journal takes them. at_once: now or never."""

@@ -100,12 +100,15 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The durable record. enabled: whether it is kept. path: its folder, "" for the user's own (`folder`).
 
-    key: file with a private key that signs every window, "" for none.
+    key: file with a private key that signs every window, "" for none. crops: keep pictures of the cells that a classifier
+    labelled. crop_budget_mib: most MiB that all pictures may take together; the oldest go first.
     """
 
     enabled: bool = True
     path: str = ""
     key: str = ""
+    crops: bool = False
+    crop_budget_mib: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)] = 1024
 
     @property
     def folder(self) -> Path:

@@ -20,6 +20,7 @@ from typing_extensions import Self
 from edgecell import clock
 from edgecell.classify import Classifier
 from edgecell.errors import FrameCorrupt, FrameTimeout, PublishError, SourceUnavailable
+from edgecell.journal.journal import Recorder
 from edgecell.ledger import Identity
 from edgecell.messages import Cell, Frame, FrameReport, Segmentation
 from edgecell.protocols import FrameSource, Observer, Probe, Progress, Publisher, Replayable, Segmenter
@@ -258,6 +259,7 @@ class Bench:
         self.segmenter: Segmenter = Finder(time, takes_s)
         self.classifiers: dict[str, Classifier] = {}
         self.environment: dict[str, str] = {}
+        self.recorder: Recorder | None = None
         self.reopened = 0
         self.reopen = self._reopen
 
@@ -265,7 +267,7 @@ class Bench:
         publisher: Publisher = self.bus
         manifest = tiny_manifest()
         made = Runtime(
-            identity=Identity(device_id="d", run_id="r", sample_id="s"),
+            identity=Identity(device_id="d", run_id=self.recorder.run_id if self.recorder else "r", sample_id="s"),
             settings=self.settings,
             source=self.source,
             detecting=detecting(self.segmenter, self.reopen),
@@ -273,6 +275,7 @@ class Bench:
             classes={each.name: each for each in manifest.classes},
             publisher=publisher,
             observer=observer or self.onlooker,
+            recorder=self.recorder,
             environment=self.environment,
         )
         return made.run()

@@ -128,8 +128,13 @@ def replay(folder: Path | None, run_id: str | None, as_json: bool) -> None:
 @click.option("--sample", metavar="ID", help="This sample only.")
 @click.option("--format", "kind", type=click.Choice(["csv", "jsonl", "parquet"]), default="csv", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write, for its owner alone; else stdout.")
-def export(folder: Path | None, run_id: str | None, sample: str | None, kind: exporting.Format, out: Path | None) -> None:
+@click.option("--crops", type=click.Path(path_type=Path, file_okay=False), help="Folder for the pictures that were kept.")
+def export(
+    folder: Path | None, run_id: str | None, sample: str | None, kind: exporting.Format, out: Path | None, crops: Path | None
+) -> None:
     """Write the cells as a table, one row a cell. Parquet needs pyarrow: pip install 'edgecell[parquet]'.
+
+    A picture's file is named after its sha256, which is in the column `crop`.
 
     \b
     Examples:
@@ -142,6 +147,9 @@ def export(folder: Path | None, run_id: str | None, sample: str | None, kind: ex
             raise JournalError(f"there is no run of sample {sample!r}", fix="list the samples: edgecell journal show")
         with _written(out, kind) as file:
             rows = exporting.write(exporting.cells(reader, runs), kind, file)
+        if crops is not None:
+            pictures = exporting.write_crops(exporting.cells(reader, runs), _path(folder), crops)
+            click.echo(f"{pictures} pictures in {crops}", err=True)
     click.echo(f"{rows} cells of {len(runs)} runs. {NOTICE}", err=True)
 
 

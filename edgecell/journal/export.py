@@ -2,12 +2,15 @@
 
 import csv
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 import msgspec
 
 from edgecell.errors import JournalError, MissingDependency
+from edgecell.journal.crops import Crops
 from edgecell.journal.events import FrameFate
 from edgecell.journal.reader import Reader
 from edgecell.messages import NOTICE
@@ -85,6 +88,28 @@ def write(rows: Iterable[CellRow], kind: Format, out: IO[bytes]) -> int:
         raise JournalError(
             f"the export cannot be written: {error.strerror or error}", fix="free space, or give another file"
         ) from None
+
+
+def write_crops(rows: Iterable[CellRow], folder: Path, out: Path) -> int:
+    """The pictures of the rows that have one, as files for their owner alone; how many. Raises JournalError."""
+    n = 0
+    if not Crops.there(folder):
+        return n
+    with Crops.open(folder) as crops:
+        for row in rows:
+            png = row.crop and crops.picture(row.run_id, row.frame, row.cell, row.crop)
+            if not png:
+                continue
+            try:
+                out.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with os.fdopen(os.open(out / f"{row.crop}.png", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                    file.write(png)
+            except OSError as error:
+                raise JournalError(
+                    f"cannot write into {out}: {error.strerror}", fix="give another folder for --crops"
+                ) from None
+            n += 1
+    return n
 
 
 def _csv(rows: Iterable[CellRow], out: IO[bytes]) -> int:

@@ -17,6 +17,7 @@ from edgecell import clock
 from edgecell.errors import JournalError
 from edgecell.journal import chain, disk, events, store
 from edgecell.journal.chain import Entry, Signer
+from edgecell.journal.crops import Crop, Crops
 from edgecell.journal.events import Event, RunEnded, RunResumed, RunStarted, SampleErased, Window
 from edgecell.journal.reader import Reader, State, type_of
 
@@ -146,10 +147,17 @@ class Journal:
 
 
 class Recorder:
-    """One run's hand on the journal. state: what an earlier process left of the run; None for a new one."""
+    """One run's hand on the journal. state: what an earlier process left of the run; None for a new one. crops: where pictures
+    of its cells go; None where none are kept."""
 
-    def __init__(self, journal: Journal, begin: RunStarted | RunResumed, state: State | None = None) -> None:
-        self._journal, self._begin, self.state = journal, begin, state
+    def __init__(
+        self,
+        journal: Journal,
+        begin: RunStarted | RunResumed,
+        state: State | None = None,
+        crops: Crops | None = None,
+    ) -> None:
+        self._journal, self._begin, self.state, self._crops = journal, begin, state, crops
 
     @property
     def folder(self) -> Path:
@@ -166,6 +174,15 @@ class Recorder:
     def room(self) -> str:
         """A line about a disk that is nearly full, "" while there is enough."""
         return disk.warning(self._journal.folder)
+
+    def wants_crops(self) -> bool:
+        """Whether pictures are kept, and there is room for them."""
+        return self._crops is not None and disk.room(self._journal.folder)[0] in ("enough", "little")
+
+    def keep_crops(self, crops: Sequence[Crop]) -> None:
+        """Pictures of the cells of a window that is not in the journal yet. Raises JournalError; the window need not care."""
+        if self._crops is not None:
+            self._crops.add(self.run_id, crops)
 
     def commit(self, window: Window, state: State, end: RunEnded | None = None) -> Receipt:
         """A window, durable when this returns, with what is needed to go on after it; the last one with the run's end.

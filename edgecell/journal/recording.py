@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ import msgspec
 
 from edgecell import clock
 from edgecell.errors import JournalError
+from edgecell.journal.crops import Crops
 from edgecell.journal.disk import check_run
 from edgecell.journal.events import RunResumed, RunStarted
 from edgecell.journal.journal import Journal, Recorder, held
-from edgecell.journal.reader import Reader, RunSummary
+from edgecell.journal.reader import Reader, RunSummary, State
 from edgecell.settings import JournalSettings
 from edgecell.signature import key_id, read_private
 
@@ -31,14 +32,14 @@ def recording(settings: JournalSettings, started: RunStarted, resume: str | None
     """
     key = read_private(Path(settings.key)) if settings.key else None
     started = msgspec.structs.replace(started, key=key_id(key.public_key()) if key else "")
-    with Journal.open(settings.folder, key) as journal:
+    with Journal.open(settings.folder, key) as journal, ExitStack() as stack:
         run_id = _wanted(journal.reader, started, resume)
-        with held(settings.folder, run_id or started.run_id):
-            if run_id is None:
-                check_run(settings.folder)
-                yield Recorder(journal, started)
-            else:
-                yield _resumed(journal, run_id, started)
+        stack.enter_context(held(settings.folder, run_id or started.run_id))
+        begin, state = (started, None) if run_id is None else _resumed(journal, run_id, started)
+        if run_id is None:
+            check_run(settings.folder)
+        crops = stack.enter_context(Crops.open(settings.folder, settings.crop_budget_mib)) if settings.crops else None
+        yield Recorder(journal, begin, state, crops)
 
 
 def _wanted(reader: Reader, started: RunStarted, resume: str | None) -> str | None:
@@ -55,7 +56,7 @@ def _wanted(reader: Reader, started: RunStarted, resume: str | None) -> str | No
     return None
 
 
-def _resumed(journal: Journal, run_id: str, started: RunStarted) -> Recorder:
+def _resumed(journal: Journal, run_id: str, started: RunStarted) -> tuple[RunResumed, State | None]:
     """Raises JournalError where the run is over, was erased, or is of something else."""
     run = journal.reader.run(run_id)
     if run.started is None:
@@ -73,7 +74,7 @@ def _resumed(journal: Journal, run_id: str, started: RunStarted) -> Recorder:
         key=started.key,
     )
     LOG.info("run %s goes on after %d windows", run_id, run.windows)
-    return Recorder(journal, again, state)
+    return again, state
 
 
 def _compare(run: RunSummary, then: RunStarted, now: RunStarted) -> None:

@@ -203,6 +203,8 @@ class Runtime:
         )
         if look.report is not None:
             report: FrameReport | None = self._add(look.report, look.read_ns)
+            if look.frame is not None:
+                self._keeper.saw(look.report, look.frame.image)
         else:
             report = None
             self._fail(look)
