@@ -7,12 +7,14 @@ are asked to stop or killed in tests/system.
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from journal_windows import started
 from numpy.typing import NDArray
 from still_run import PICTURE, Bench, Camera, Clock, Event, Finder, Onlooker, Part, balanced, frame, frames, fresh, standing
 from tiny_bundle import tiny_manifest
@@ -20,8 +22,10 @@ from tiny_bundle import tiny_manifest
 from edgecell import clock
 from edgecell.bundle import Bundle
 from edgecell.classify import Classifier
-from edgecell.errors import FrameTimeout, InferenceError, SourceUnavailable
-from edgecell.messages import Frame, Segmentation
+from edgecell.errors import FrameTimeout, InferenceError, JournalBlocked, SourceUnavailable
+from edgecell.journal.journal import Journal, Recorder
+from edgecell.messages import Frame, FrameReport, Segmentation
+from edgecell.protocols import Progress
 from edgecell.runtime import loop
 from edgecell.runtime.backoff import LONGEST_S
 from edgecell.runtime.capture import REPEATED, SHORT
@@ -40,6 +44,13 @@ class Patched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.time = standing(monkeypatch)
         self.monkeypatch, self.folder = monkeypatch, folder
+        self._stack = ExitStack()
+
+    def opened(self, journal: Journal) -> Journal:
+        return self._stack.enter_context(journal)
+
+    def close(self) -> None:
+        self._stack.close()
 
     def bench(self, events: Sequence[Event], *, live: bool = True, refusals: int = 0, **settings: float) -> Bench:
         made = Bench(self.time, events, **{"window_s": 0.5, "heartbeat_s": 0.1, **settings})
@@ -160,6 +171,37 @@ def behind(at: Patched) -> Bench:
 
     made.segmenter = Slow(at.time, 0)
     return made
+
+
+def disk_full(at: Patched) -> Bench:
+    return journalled(at, full_at=1, room_at=5)
+
+
+def journalled(at: Patched, *, full_at: int, room_at: int | None) -> Bench:
+    """With a real journal. After one frame SQLite may no longer make its file larger, which it calls a full disk; after another
+    it may again. The names of the frames are so long, even when packed, that each window needs room."""
+    random = np.random.default_rng(1)
+    named = [replace(frame(index), label=random.bytes(10_000).hex()) for index in range(9)]
+    made = at.bench(paced(named, 0.6), live=False)
+    journal = at.opened(Journal.open(at.folder / "journal"))
+    made.recorder = Recorder(journal, started("r", device_id="d", sample_id="s", classes={}))
+
+    class Filling(Onlooker):
+        def settled(self, report: FrameReport | None, progress: Callable[[], Progress]) -> None:
+            super().settled(report, progress)
+            index = -1 if report is None else report.frame_index
+            if index == full_at:
+                limit_pages(journal, 1)
+            elif index == room_at:
+                limit_pages(journal, 1 << 30)
+
+    made.onlooker = Filling()
+    return made
+
+
+def limit_pages(journal: Journal, pages: int) -> None:
+    """SQLite takes no less than the file has."""
+    journal._connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
 def hangs(at: Patched) -> Bench:
@@ -283,6 +325,14 @@ FAULTS = (
         processed=5,
     ),
     Fault(
+        injected="disk full, and room again",
+        inject=disk_full,
+        retried="the window's transaction, once a second; its counts are held back, and those behind it",
+        said=r"journal\.sqlite cannot be written: database or disk is full: counts are held back",
+        processed=9,
+        spoils=False,
+    ),
+    Fault(
         injected="a stage hangs and comes back",
         inject=hangs,
         retried="nothing: it is named, and systemd's watchdog no longer fed",
@@ -290,17 +340,27 @@ FAULTS = (
         processed=3,
     ),
 )
+ARROWS = {
+    ("running", "degraded"),
+    ("degraded", "running"),
+    ("running", "draining"),
+    ("degraded", "draining"),
+    ("draining", "stopped"),
+    ("running", "stopped"),  # draining was over before a heartbeat was due
+}
 SEEN: dict[str, str] = {}
 
 
 @pytest.fixture
 def patched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Patched]:
-    yield Patched(monkeypatch, tmp_path)
+    made = Patched(monkeypatch, tmp_path)
+    yield made
+    made.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgecell")]
 
 
 def words(message: CountsMessage) -> str:
-    return "; ".join([message.invalid_reason, *message.remarks])
+    return "; ".join(filter(None, [message.invalid_reason, *message.remarks]))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.injected)
@@ -316,6 +376,7 @@ def test_a_fault_is_said_and_the_books_are_right_afterwards(fault: Fault, patche
     assert all(message.valid for message in counts if not words(message))
     assert (last.valid, words(last), beats[-1].state, beats[-1].reason) == (True, "", "stopped", "")
     states = [state for state, _ in groupby(message.state for message in beats)]
+    assert all(pair in ARROWS for pair in pairwise(states))
     assert ("degraded" in states) == fault.degrades
     assert not fault.degrades or any(re.search(fault.said, message.reason) for message in beats)
     reconciled(counts, fault)
@@ -414,6 +475,27 @@ def test_a_lost_bus_says_what_it_did_not_send(patched: Patched) -> None:
     assert bench.heartbeats[-1].unsent == len(missed) > 0
     assert bench.bus.opened >= 2
     assert any("the port is gone" in words(message) or "cannot listen" in words(message) for message in bench.counts)
+
+
+def test_while_the_disk_is_full_nothing_is_published_that_the_journal_lacks(patched: Patched) -> None:
+    bench = journalled(patched, full_at=1, room_at=5)
+    bench.run()
+    assert [message.sequence for message in bench.counts] == list(range(len(bench.counts)))
+    positions = [message.journal_position or 0 for message in bench.counts]
+    assert positions == sorted(set(positions))
+    gap_s = np.diff(bench.times(CountsMessage))
+    assert max(gap_s) > 2  # held back
+    assert sum(message.state == "degraded" for message in bench.heartbeats) > 10
+
+
+def test_a_disk_that_stays_full_ends_the_run_and_says_so(patched: Patched) -> None:
+    """The counts that the journal does not have are not published either, not even the last ones."""
+    bench = journalled(patched, full_at=1, room_at=None)
+    with pytest.raises(JournalBlocked, match="database or disk is full"):
+        bench.run()
+    assert all(message.frames.processed <= 2 for message in bench.counts)
+    assert (bench.heartbeats[-1].state, bench.heartbeats[-1].frames.processed) == ("failed", 9)
+    assert "database or disk is full" in bench.heartbeats[-1].reason
 
 
 def test_an_engine_that_cannot_be_opened_again_ends_the_run(patched: Patched) -> None:

@@ -6,9 +6,10 @@ The stand-ins wait for each other by events, never for a time to pass.
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,7 +26,7 @@ from edgecell.classify import Classifier
 from edgecell.errors import FrameTimeout, InferenceError, SourceUnavailable
 from edgecell.gate import GateState, Limits
 from edgecell.ledger import Identity
-from edgecell.messages import Cell, Frame, FrameReport, Segmentation, Tally
+from edgecell.messages import Cell, Detected, Frame, FrameReport, Segmentation, Tally
 from edgecell.protocols import Probe, Progress, Replayable
 from edgecell.runtime import Runtime, loop
 from edgecell.runtime.label import MOST_FRAMES
@@ -234,6 +235,25 @@ def test_a_mailbox_keeps_order_and_what_was_put_before_it_closed() -> None:
     assert [box.get(0), box.over, box.get(0), box.over, box.get(0)] == [1, False, 2, True, None]
 
 
+def test_a_full_mailbox_lets_the_oldest_go_where_that_is_its_policy() -> None:
+    gone: list[int] = []
+    box = Mailbox[int](2, gone.append)
+    assert all(box.put(number) for number in range(5))
+    assert gone == [0, 1, 2]
+    assert [box.get(0), box.get(0), box.get(0)] == [3, 4, None]
+    box.close()
+    assert not box.put(5)
+    assert gone == [0, 1, 2]
+
+
+def test_news_take_no_room_and_keep_their_place() -> None:
+    box = Mailbox[int](1)
+    assert [box.push(1), box.full, box.put(2), box.full, box.push(3)] == [True, False, True, True, True]
+    assert [box.get(0), box.full, box.get(0), box.full, box.get(0)] == [1, True, 2, False, 3]
+    box.close()
+    assert not box.push(4)
+
+
 def test_closing_wakes_who_waits_to_put() -> None:
     box = Mailbox[int](1)
     box.put(1)
@@ -274,6 +294,30 @@ def test_the_tally_is_that_of_one_frame_after_the_other(tmp_path: Path, source: 
     for ours, theirs in zip(onlooker.reports, reports, strict=True):
         assert [cell.box_px for cell in ours.cells] == [cell.box_px for cell in theirs.cells]
         assert [each.label for each in ours.classifications] == [each.label for each in theirs.classifications]
+
+
+@pytest.mark.parametrize("wait_ms", [0, 500])
+def test_batches_across_frames_change_no_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_ms: float) -> None:
+    sizes: list[int] = []
+    inside = pipeline.classify
+
+    def spied(detected: Sequence[Detected], *rest: Any) -> tuple[list[FrameReport], pipeline.SlideState]:
+        sizes.append(len(detected))
+        return inside(detected, *rest)
+
+    bundle = make_tiny_bundle(tmp_path / "tiny")
+    bus = PartSettings(part="zmq", options={"endpoint": "tcp://127.0.0.1:*"})
+    chosen = Settings(models={"nucleated": str(bundle.path)}, source=phantom(tmp_path), publisher=bus)
+    plan = app.plan(
+        msgspec.structs.replace(chosen, run=RunSettings(batch_wait_ms=wait_ms), segmenter=PartSettings(part="stain"))
+    )
+    total, _ = one_after_the_other(plan)
+    monkeypatch.setattr(pipeline, "classify", spied)
+    with plan.runtime(Onlooker()) as threaded:
+        counts = threaded.run().counts
+    assert sum(sizes) == counts.frames.processed + counts.frames.gated == 6
+    assert (max(sizes) > 1) or not wait_ms
+    assert (counts.cumulative, counts.unsure, counts.excluded) == (total.counts, total.unsure, total.excluded)
 
 
 def one_after_the_other(plan: app.Plan) -> tuple[Tally, list[FrameReport]]:
