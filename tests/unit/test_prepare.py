@@ -1,4 +1,4 @@
-"""`edgecell prepare`, on the stand-ins for driver and TensorRT: what is built, kept, refused, and what the user is told."""
+"""`edgecell prepare`, on the stand-ins for driver, TensorRT and device: what is built, kept, refused, and what is told."""
 
 import json
 import re
@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from command_line import called
 from conftest import StandInMachine
+from gpu_stand_in import Gpu
 from numpy.typing import NDArray
 from tiny_bundle import certified, make_tiny_bundle
 
 from edgecell import app, clock
 from edgecell.app import Chosen
-from edgecell.bundle import Bundle, Encoding, open_bundle
-from edgecell.engines.onnxrt import OnnxRuntimeEngine
+from edgecell.bundle import Bundle, open_bundle
 from edgecell.engines.trt import building, driver, library, plans
-from edgecell.engines.trt.plans import Precision
+from edgecell.engines.trt.engine import TensorRtEngine
 from edgecell.errors import BundleMismatch, EngineBuildError, EngineError, MissingDependency
 from edgecell.messages import NOTICE
 from edgecell.prepare import preparing, timing
@@ -30,45 +30,17 @@ from edgecell.protocols import Engine, Probe
 from edgecell.settings import PartSettings
 
 
-class PlanRunner(OnnxRuntimeEngine):
-    """A stand-in engine that opens only what was prepared, and computes the plan's model on ONNX Runtime as it is written."""
-
-    class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-        precision: Precision | None = None
-        cache: Path | None = None
-        workspace_mib: int = 512
-        device: int = 0
-
-    def __init__(self, model: Path, *, manifest: Any = None, options: Any = None) -> None:
-        super().__init__(model, manifest=manifest, options=OnnxRuntimeEngine.Options(optimise=False))
-        self._given = options
-
-    @classmethod
-    def probe(cls) -> Probe:
-        return Probe(usable=True, version="stand-in")
-
-    @classmethod
-    def encoding_of(cls, bundle: Bundle, options: Any) -> Encoding:
-        return plans.chosen(bundle, here(), plans.folder_of(options.cache), options.precision).encoding
-
-    def __enter__(self) -> "PlanRunner":
-        assert self._manifest is not None
-        plans.prepared(self._model, self._manifest, here(), plans.folder_of(self._given.cache))
-        super().__enter__()
-        return self
-
-
-class Wrong(PlanRunner):
-    """INT8 is wrong in one golden cell."""
+class Wrong(TensorRtEngine):
+    """INT8 is wrong in one cell of a batch."""
 
     def infer(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
-        outputs = {name: value.copy() for name, value in super().infer(batch).items()}
-        if self._model.stem == "s8s8":
+        outputs = super().infer(batch)
+        if " int8, " in self.description:
             outputs["logits"][2:3] += 9
         return outputs
 
 
-class AllWrong(PlanRunner):
+class AllWrong(TensorRtEngine):
     def infer(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
         return {name: value * np.float32(1.5) for name, value in super().infer(batch).items()}
 
@@ -89,6 +61,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "edgecell" / "plans"
 
 
+@pytest.fixture
+def machine(stand_in_machine: StandInMachine, gpu: Gpu, cache: Path) -> StandInMachine:
+    """When a test is over, nothing is left on the device."""
+    return stand_in_machine
+
+
 @pytest.fixture(autouse=True)
 def _times(monkeypatch: pytest.MonkeyPatch) -> None:
     faster(monkeypatch, "int8")
@@ -103,11 +81,11 @@ def faster(patch: pytest.MonkeyPatch, precision: str) -> None:
     patch.setattr(preparing, "medians_ms", medians)
 
 
-def chosen(part: type[PlanRunner] = PlanRunner, **options: Any) -> Chosen:
+def chosen(part: type[TensorRtEngine] = TensorRtEngine, **options: Any) -> Chosen:
     return Chosen(name="trt", part=part, options=part.Options(**options))
 
 
-def prepared(bundle: Bundle, part: type[PlanRunner] = PlanRunner, *, force: bool = False, **options: Any) -> Prepared:
+def prepared(bundle: Bundle, part: type[TensorRtEngine] = TensorRtEngine, *, force: bool = False, **options: Any) -> Prepared:
     return prepare(bundle, chosen(part, **options), force=force, tell=lambda what, progress: None)
 
 
@@ -127,9 +105,9 @@ def by_precision(done: Prepared) -> dict[str, Tried]:
     ],
 )
 def test_both_precisions_are_built_verified_and_kept(
-    name: str, version: str, half: str, cache: Path, stand_in_machine: StandInMachine
+    name: str, version: str, half: str, cache: Path, machine: StandInMachine
 ) -> None:
-    stand_in_machine.tensorrt(version)
+    machine.tensorrt(version)
     bundle = open_bundle(name)
     done = prepared(bundle)
     assert done.built
@@ -150,17 +128,15 @@ def test_both_precisions_are_built_verified_and_kept(
     assert (record.key.precision, record.p50_ms[bundle.manifest.input.batch.opt]) == ("int8", 1.0)
 
 
-def test_runs_take_the_faster_one(
-    tiny: Bundle, cache: Path, stand_in_machine: StandInMachine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_take_the_faster_one(tiny: Bundle, cache: Path, machine: StandInMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     faster(monkeypatch, "fp16")
     done = prepared(tiny)
     assert [(each.precision, each.verdict) for each in done.tried] == [("int8", "kept"), ("fp16", "used")]
-    assert PlanRunner.encoding_of(tiny, PlanRunner.Options()) == "float"
-    assert PlanRunner.encoding_of(tiny, PlanRunner.Options(precision="int8")) == "s8s8"
+    assert TensorRtEngine.encoding_of(tiny, TensorRtEngine.Options()) == "float"
+    assert TensorRtEngine.encoding_of(tiny, TensorRtEngine.Options(precision="int8")) == "s8s8"
 
 
-def test_what_is_prepared_stays(tiny: Bundle, cache: Path, stand_in_machine: StandInMachine) -> None:
+def test_what_is_prepared_stays(tiny: Bundle, cache: Path, machine: StandInMachine) -> None:
     first = prepared(tiny)
     before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
     again = prepared(tiny)
@@ -172,24 +148,22 @@ def test_what_is_prepared_stays(tiny: Bundle, cache: Path, stand_in_machine: Sta
     assert [each.note for each in forced.tried] == ["built again, as asked for"] * 2
 
 
-def test_after_an_upgrade_it_is_built_anew_and_told_why(tiny: Bundle, cache: Path, stand_in_machine: StandInMachine) -> None:
+def test_after_an_upgrade_it_is_built_anew_and_told_why(tiny: Bundle, cache: Path, machine: StandInMachine) -> None:
     prepared(tiny)
-    stand_in_machine.tensorrt("10.7.0")
+    machine.tensorrt("10.7.0")
     with pytest.raises(EngineError, match=r"prepared with TensorRT 10\.3\.0, this is 10\.7\.0"):
-        PlanRunner.encoding_of(tiny, PlanRunner.Options())
+        TensorRtEngine.encoding_of(tiny, TensorRtEngine.Options())
     done = prepared(tiny)
     assert [each.note for each in done.tried] == [
         f"the {precision} plan of tiny was prepared with TensorRT 10.3.0, this is 10.7.0" for precision in ("int8", "fp16")
     ]
     assert len(list(cache.glob("*.plan"))) == 4
-    stand_in_machine.driver(sm=89)
+    machine.driver(sm=89)
     with pytest.raises(EngineError, match=r"compute capability 8\.7, this is 8\.9"):
-        PlanRunner.encoding_of(tiny, PlanRunner.Options())
+        TensorRtEngine.encoding_of(tiny, TensorRtEngine.Options())
 
 
-def test_a_corrupt_plan_is_built_anew_and_both_are_timed_again(
-    tiny: Bundle, cache: Path, stand_in_machine: StandInMachine
-) -> None:
+def test_a_corrupt_plan_is_built_anew_and_both_are_timed_again(tiny: Bundle, cache: Path, machine: StandInMachine) -> None:
     prepared(tiny)
     (plan,) = cache.glob("int8-*.plan")
     whole = plan.read_bytes()
@@ -201,7 +175,7 @@ def test_a_corrupt_plan_is_built_anew_and_both_are_timed_again(
     assert plans.chosen(tiny, here(), cache, "int8").p50_ms
 
 
-def test_wrong_answers_are_refused_and_remembered(tiny: Bundle, cache: Path, stand_in_machine: StandInMachine) -> None:
+def test_wrong_answers_are_refused_and_remembered(tiny: Bundle, cache: Path, machine: StandInMachine) -> None:
     done = by_precision(prepared(tiny, Wrong))
     assert (done["int8"].verdict, done["fp16"].verdict) == ("refused", "used")
     assert re.search(r"golden cell \d+ deviates by 9", done["int8"].why)
@@ -212,11 +186,11 @@ def test_wrong_answers_are_refused_and_remembered(tiny: Bundle, cache: Path, sta
     assert Wrong.encoding_of(tiny, Wrong.Options()) == "float"
     with pytest.raises(EngineError, match=r"the int8 plan of tiny was refused: .*golden cell"):
         Wrong.encoding_of(tiny, Wrong.Options(precision="int8"))
-    mended = by_precision(prepared(tiny, PlanRunner, force=True))
+    mended = by_precision(prepared(tiny, TensorRtEngine, force=True))
     assert mended["int8"].verdict == "used"
 
 
-def test_where_no_plan_may_be_used_the_worst_cell_is_named(tiny: Bundle, cache: Path, stand_in_machine: StandInMachine) -> None:
+def test_where_no_plan_may_be_used_the_worst_cell_is_named(tiny: Bundle, cache: Path, machine: StandInMachine) -> None:
     for _ in range(2):  # the second time from the cache
         with pytest.raises(
             BundleMismatch, match=r"no plan of tiny may be used: int8: .*golden cell \d+ deviates.*; fp16: .*golden cell \d+"
@@ -225,7 +199,7 @@ def test_where_no_plan_may_be_used_the_worst_cell_is_named(tiny: Bundle, cache: 
 
 
 def test_one_precision_that_cannot_be_built_does_not_keep_the_other(
-    tiny: Bundle, cache: Path, stand_in_machine: StandInMachine, monkeypatch: pytest.MonkeyPatch
+    tiny: Bundle, cache: Path, machine: StandInMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build = building.build
 
@@ -243,17 +217,15 @@ def test_one_precision_that_cannot_be_built_does_not_keep_the_other(
 
 
 @pytest.mark.parametrize("fault", ["parser", "memory", "abort"])
-def test_where_nothing_can_be_built_it_is_a_build_error(
-    tiny: Bundle, cache: Path, stand_in_machine: StandInMachine, fault: str
-) -> None:
-    stand_in_machine.tensorrt("10.3.0", fault=fault)
+def test_where_nothing_can_be_built_it_is_a_build_error(tiny: Bundle, cache: Path, machine: StandInMachine, fault: str) -> None:
+    machine.tensorrt("10.3.0", fault=fault)
     with pytest.raises(EngineBuildError, match=r"no plan of tiny may be used: int8: .*; fp16: .*Fix: "):
         prepared(tiny)
     assert list(cache.glob("*.plan")) == list(cache.glob("*.json")) == list(cache.glob(".*")) == []
 
 
 def test_what_stops_it_leaves_nothing_behind(
-    tiny: Bundle, cache: Path, stand_in_machine: StandInMachine, monkeypatch: pytest.MonkeyPatch
+    tiny: Bundle, cache: Path, machine: StandInMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
@@ -264,7 +236,7 @@ def test_what_stops_it_leaves_nothing_behind(
     assert [path for path in cache.iterdir() if not path.name.startswith("timing-")] == []
 
 
-def test_the_settings_say_where_and_with_how_much(tiny: Bundle, tmp_path: Path, stand_in_machine: StandInMachine) -> None:
+def test_the_settings_say_where_and_with_how_much(tiny: Bundle, tmp_path: Path, machine: StandInMachine) -> None:
     done = prepared(tiny, cache=tmp_path / "mine", workspace_mib=64)
     assert done.cache == str(tmp_path / "mine")
     (plan,) = (tmp_path / "mine").glob("int8-*.plan")
@@ -278,12 +250,14 @@ def test_the_settings_say_where_and_with_how_much(tiny: Bundle, tmp_path: Path, 
 
 
 def test_what_is_missing_is_found_before_anything_is_built(
-    tiny: Bundle, cache: Path, stand_in_machine: StandInMachine, monkeypatch: pytest.MonkeyPatch
+    tiny: Bundle, cache: Path, machine: StandInMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PlanRunner, "probe", lambda: Probe(usable=False, version="", missing="no CUDA binding: pip install it"))
+    monkeypatch.setattr(
+        TensorRtEngine, "probe", lambda: Probe(usable=False, version="", missing="no CUDA binding: pip install it")
+    )
     with pytest.raises(MissingDependency, match=r"TensorRT 10\.3\.0 is there, but cannot be used: no CUDA binding"):
         prepared(tiny)
-    stand_in_machine.tensorrt("8.5.2")
+    machine.tensorrt("8.5.2")
     with pytest.raises(EngineError, match=r"8\.5\.2"):
         prepared(tiny)
     monkeypatch.setattr(driver, "LIBRARY", "libnowhere.so.1")
@@ -321,14 +295,7 @@ def test_medians_are_of_runs_in_turns_after_a_warm_up(monkeypatch: pytest.Monkey
     assert timing.medians_ms([], [(1, 3, 8, 8)]) == []
 
 
-@pytest.fixture
-def _in_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = {**app.TABLES["engine"], "trt": f"{__name__}:PlanRunner"}
-    monkeypatch.setattr(app, "TABLES", {**app.TABLES, "engine": table})
-
-
-@pytest.mark.usefixtures("_in_table")
-def test_the_command_says_what_it_did(tiny: Bundle, cache: Path, stand_in_machine: StandInMachine) -> None:
+def test_the_command_says_what_it_did(tiny: Bundle, cache: Path, machine: StandInMachine) -> None:
     ended = called("prepare", tiny.path)
     assert ended.code == 0, ended.err
     for words in (
@@ -351,8 +318,7 @@ def test_the_command_says_what_it_did(tiny: Bundle, cache: Path, stand_in_machin
     assert set(document["tried"][0]["p50_ms"]) == {"1", "4"}
 
 
-@pytest.mark.usefixtures("_in_table")
-def test_runs_find_what_the_command_prepared(tiny: Bundle, cache: Path, stand_in_machine: StandInMachine) -> None:
+def test_runs_find_what_the_command_prepared(tiny: Bundle, cache: Path, machine: StandInMachine) -> None:
     asked = PartSettings(part="auto")
     assert app.engines_for(asked, {"nucleated": tiny})["nucleated"].name == "onnxrt"
     assert called("prepare", tiny.path).code == 0
@@ -362,9 +328,8 @@ def test_runs_find_what_the_command_prepared(tiny: Bundle, cache: Path, stand_in
         pass
 
 
-@pytest.mark.usefixtures("_in_table")
 def test_settings_stand_for_the_bundles_that_they_name(
-    tiny: Bundle, tmp_path: Path, cache: Path, stand_in_machine: StandInMachine
+    tiny: Bundle, tmp_path: Path, cache: Path, machine: StandInMachine
 ) -> None:
     other = make_tiny_bundle(tmp_path / "other")
     certified(other.path, msgspec.structs.replace(other.manifest, version="2.0.0"))
@@ -376,9 +341,8 @@ def test_settings_stand_for_the_bundles_that_they_name(
     assert [each["built"] for each in done] == [True, False]  # of the same models
 
 
-@pytest.mark.usefixtures("_in_table")
 def test_a_bundle_that_fails_does_not_keep_the_others(
-    tiny: Bundle, tmp_path: Path, cache: Path, stand_in_machine: StandInMachine, monkeypatch: pytest.MonkeyPatch
+    tiny: Bundle, tmp_path: Path, cache: Path, machine: StandInMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = make_tiny_bundle(tmp_path / "broken")
     for name in ("s8s8", "float"):
@@ -391,7 +355,6 @@ def test_a_bundle_that_fails_does_not_keep_the_others(
     assert "Traceback" not in ended.err
 
 
-@pytest.mark.usefixtures("_in_table")
 @pytest.mark.parametrize("arguments", [[], ["pbc8"], ["pbc8", "--json"], ["cells3", "--force"]])
 def test_without_a_driver_it_is_one_line(arguments: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "LIBRARY", "libnowhere.so.1")
@@ -401,9 +364,8 @@ def test_without_a_driver_it_is_one_line(arguments: list[str], cache: Path, monk
     assert len(ended.err.splitlines()) == 1
 
 
-@pytest.mark.usefixtures("_in_table")
 def test_an_export_is_the_same_every_time_and_prepares_elsewhere(
-    tiny: Bundle, tmp_path: Path, cache: Path, stand_in_machine: StandInMachine, monkeypatch: pytest.MonkeyPatch
+    tiny: Bundle, tmp_path: Path, cache: Path, machine: StandInMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert called("prepare", tiny.path).code == 0
     ended = called("prepare", tiny.path, "bloodmnist28", "--offline-export", tmp_path / "one.zip")
@@ -426,7 +388,6 @@ def test_an_export_is_the_same_every_time_and_prepares_elsewhere(
     assert app.engines_for(PartSettings(part="auto"), {"nucleated": open_bundle("bloodmnist28")})["nucleated"].name == "trt"
 
 
-@pytest.mark.usefixtures("_in_table")
 def test_an_export_needs_no_device_and_its_mistakes_are_one_line(
     tiny: Bundle, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
