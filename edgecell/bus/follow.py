@@ -26,6 +26,8 @@ PAUSE_S = 30.0
 """Seconds for which a device that did not answer is not asked again."""
 READY = 200
 """Messages that may wait to be taken before the next page is asked for."""
+BEYOND = 2**53 - 1
+"""A sequence number after which there is none, to be told the next run."""
 RUNS = 16
 """Runs of a device whose place is remembered, so that a late repeat of one is known."""
 
@@ -174,7 +176,10 @@ class Follower:
         before = asking.after
         for payload in payloads:
             message = self._decode(payload)
-            if isinstance(message, CountsMessage) and (message.device_id, message.run_id) == (asking.key[1], asking.run_id):
+            if isinstance(message, CountsMessage) and message.run_id == asking.run_id:
+                if message.device_id != asking.key[1]:  # a journal that several devices keep: on to the next run
+                    asking.after = BEYOND
+                    break
                 self._take_one(asking, message)
             elif asking.attempts < ATTEMPTS:
                 break
@@ -253,7 +258,7 @@ class Follower:
             last = place.run_id
             asking = _CatchUp(key=key, run_id=last, after=place.runs[last], target=(run_id, sequence), held=held, due_ns=now_ns)
             self._catching_up[key] = asking
-        elif run_id != asking.target[0] or sequence > asking.target[1]:
+        elif run_id != asking.target[0] or sequence >= asking.target[1]:
             asking.target, asking.held = (run_id, sequence), held or asking.held
         if self.replay == "" or now_ns < self._paused_until_ns:
             self._give_up(asking)

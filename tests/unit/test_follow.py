@@ -96,6 +96,15 @@ def test_runs_that_passed_unheard_are_fetched_too() -> None:
     assert line.follower.gaps == 0
 
 
+def test_runs_of_another_device_in_the_same_journal_are_passed_over() -> None:
+    other = [counts_message(number, run_id="b", device_id="bench-4") for number in range(40)]
+    line = Line(MemoryRecord([*run("a", 0, 1), *other, *run("c", 0, 1)]))
+    line.hear(*run("a", 0), *run("c", 1))
+    line.ask()
+    assert line.heard == [("a", 0), ("a", 1), ("c", 0), ("c", 1)]
+    assert line.follower.gaps == 0
+
+
 def test_a_program_that_starts_again_goes_on_from_its_position() -> None:
     line = Line(MemoryRecord(run("a", *range(50))), after=Position(device_id="bench-3", run_id="a", sequence=9))
     line.hear(*run("a", 49))
@@ -255,6 +264,14 @@ def test_the_message_in_hand_is_kept_when_the_rest_cannot_be_had() -> None:
     line.beats += 1
     line.beat("")
     assert (line.heard, line.follower.gaps) == ([("a", 0), ("a", 5)], 6)
+
+
+def test_the_message_that_a_heartbeat_told_of_is_kept_when_it_comes() -> None:
+    line = Line(MemoryRecord())
+    line.hear(*run("a", 0), heartbeat(line.beats, run_id="a", replay=AT, counts_sequence=7), *run("a", 7))
+    line.beats += 1
+    line.beat("")
+    assert (line.heard, line.follower.gaps) == ([("a", 0), ("a", 7)], 6)
 
 
 FIGURES = ["unsure", "cells_total", "cumulative.neutrophil", "excluded.edge", "frames.captured", "differential.n"]
