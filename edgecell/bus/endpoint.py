@@ -74,10 +74,10 @@ def seen_from(endpoint: str, announced: str) -> str:
     return f"tcp://{split_tcp(endpoint)[0]}:{split_tcp(announced)[1]}"
 
 
-def check_ipc(endpoint: str) -> None:
+def check_ipc(endpoint: str, setting: str = "endpoint") -> None:
     """libzmq deletes whatever lies at the path before it binds: a file, or the socket of a publisher that is running.
 
-    Raises PublishError; nothing for what is no ipc endpoint.
+    setting: what names it under [publisher]. Raises PublishError; nothing for what is no ipc endpoint.
     """
     name = endpoint.removeprefix("ipc://")
     if name in (endpoint, "*") or name.startswith("@"):  # libzmq chooses a path, or there is none (abstract socket)
@@ -96,20 +96,21 @@ def check_ipc(endpoint: str) -> None:
             probe.connect(str(path))
         except OSError:
             return  # nobody listens: not there, or left behind
-    raise in_use(endpoint)
+    raise in_use(endpoint, setting)
 
 
-def in_use(endpoint: str) -> PublishError:
+def in_use(endpoint: str, setting: str = "endpoint") -> PublishError:
     """Somebody else listens there."""
     find = f"ss -ltnp 'sport = :{endpoint.rpartition(':')[2]}'" if endpoint.startswith("tcp") else "ss -lxp"
-    fix = f"choose another endpoint (tcp://127.0.0.1:* takes any free port), or find who has it: {find}"
+    choose = f'set another {setting} under [publisher] ("tcp://127.0.0.1:*" takes any free port)'
+    fix = f"{choose}, or find who has it: {find}"
     return PublishError(f"cannot listen on {endpoint}: it is in use", fix=fix)
 
 
-def bind_error(endpoint: str, error: zmq.ZMQError) -> PublishError:
+def bind_error(endpoint: str, error: zmq.ZMQError, setting: str = "endpoint") -> PublishError:
     """What libzmq said when it was to listen there."""
     if error.errno == errno.EADDRINUSE:
-        return in_use(endpoint)
+        return in_use(endpoint, setting)
     return PublishError(f"cannot listen on {endpoint}: {error.strerror}", fix=f"use another endpoint, e.g. {EXAMPLES}")
 
 

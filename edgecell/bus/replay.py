@@ -60,7 +60,7 @@ class ReplayDesk:
         try:
             self.socket.bind(endpoint)
         except zmq.ZMQError as error:
-            raise bind_error(endpoint, error) from None
+            raise bind_error(endpoint, error, "replay") from None
         return self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def close(self) -> None:

@@ -100,7 +100,7 @@ class ZmqPublisher:
         """Listen. Raises PublishError for an endpoint that is taken or cannot be made, SettingsError for keys of no use."""
         check_ipc(self.endpoint)
         if self._desk is not None:
-            check_ipc(self._replay_at)
+            check_ipc(self._replay_at, "replay")
         if self._gatekeeper is None and self._options.server_key is not None and self._options.allow is not None:
             self._gatekeeper = Gatekeeper(self._options.server_key, self._options.allow)
         self._listen()

@@ -8,12 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 import zmq
+from bus_messages import counts_message, heartbeat
+from bus_record import MemoryRecord
 
 from edgecell import plugins, wire
 from edgecell.errors import PublishError, SettingsError
 from edgecell.protocols import Publisher
 from edgecell.publishers import TABLE
 from edgecell.publishers.zmq import ZmqPublisher
+from edgecell.wire import Heartbeat
 
 LOCAL: dict[str, dict[str, Any]] = {"zmq": {"endpoint": "tcp://127.0.0.1:*"}}
 """Options for a publisher of each kind that any machine can open."""
@@ -64,6 +67,24 @@ def test_it_must_be_open(make: Callable[[], Publisher]) -> None:
 def test_an_error_inside_passes_through(make: Callable[[], Publisher]) -> None:
     with pytest.raises(ZeroDivisionError), make() as publisher:
         publisher.publish("counts/1", b"%d" % (1 // 0))
+
+
+def test_samples_have_no_name_on_the_bus(make: Callable[[], Publisher]) -> None:
+    """Unless the options allow it; all else of a message is as it was."""
+    sent = make().outgoing(counts_message(3))
+    assert sent == counts_message(3, sample_id="")
+
+
+def test_a_heartbeat_says_whether_anything_is_recorded(make: Callable[[], Publisher]) -> None:
+    beat, recording = heartbeat(), make()
+    with make() as publisher:
+        assert publisher.outgoing(beat) == beat
+    recording.replay_from(MemoryRecord())
+    with recording:
+        recording.outgoing(counts_message(3))
+        told = recording.outgoing(beat)
+        assert isinstance(told, Heartbeat)
+        assert (told.counts_sequence, bool(told.replay)) == (3, True)
 
 
 def test_unknown_options_are_refused(make: Callable[[], Publisher]) -> None:

@@ -212,7 +212,7 @@ def test_the_next_port_is_taken_unless_told_otherwise(tmp_path: Path) -> None:
     with Station() as one:
         other = ZmqPublisher(ZmqPublisher.Options(endpoint="tcp://127.0.0.1:*", replay=one.publisher.replay_endpoint))
         other.replay_from(MemoryRecord())
-        with pytest.raises(PublishError, match="in use"), other:
+        with pytest.raises(PublishError, match=r"in use\. Fix: set another replay under \[publisher\]"), other:
             pass
 
 
