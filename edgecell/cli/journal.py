@@ -17,6 +17,7 @@ from edgecell.journal import export as exporting
 from edgecell.journal import replay as replaying
 from edgecell.journal import verify as verifying
 from edgecell.journal.reader import Reader, RunSummary, Totals
+from edgecell.journal.recording import device_key
 from edgecell.messages import NOTICE
 from edgecell.settings import JournalSettings
 from edgecell.signature import key_id, read_public, signed_by
@@ -156,9 +157,10 @@ def export(
 @command.command("erase")
 @_FOLDER
 @click.option("--sample", metavar="ID", required=True, help="The sample.")
+@click.option("--key", default="", help="Private key (NAME.signing.key) of a device that signs its journal.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_JSON
-def erase(folder: Path | None, sample: str, yes: bool, as_json: bool) -> None:
+def erase(folder: Path | None, sample: str, key: str, yes: bool, as_json: bool) -> None:
     """Erase all that was recorded of a sample, crops and counts included. It cannot be undone.
 
     What stays is the place of each event in the chain, with times and hashes, so that the rest can still be verified.
@@ -172,7 +174,7 @@ def erase(folder: Path | None, sample: str, yes: bool, as_json: bool) -> None:
     Reader.open(path).close()
     if not yes:
         click.confirm(f"Erase sample {sample} from {path} for good?", abort=True, err=True)
-    gone = erasing.erase(path, sample)
+    gone = erasing.erase(path, sample, device_key(key))
     if as_json:
         click.echo(msgspec.json.encode({**msgspec.to_builtins(gone), "notice": NOTICE}))
     else:
@@ -239,7 +241,7 @@ def _told(run: RunSummary, totals: Totals) -> dict[str, Any]:
         "excluded": totals.excluded,
         "settings": started.settings,
         "settings_sha256": started.settings_sha256,
-        "key": started.key,
+        "key": run.key,
         "notice": NOTICE,
     }
 

@@ -6,6 +6,7 @@ elsewhere, or a head that others have, such as those in the messages on the bus,
 """
 
 import hashlib
+from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 import msgspec
@@ -25,10 +26,19 @@ class Signer(Protocol):
     def sign(self, data: bytes, /) -> bytes: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What signs heads. id: of the public key that verifies them."""
+
+    id: str
+    signer: Signer
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """An event's place in the chain. type, run_id, sequence (of a window's counts message): as in its content.
 
-    content: sha256 of the content as it is stored. state: sha256 of what is needed to go on after a window, else "".
+    content: sha256 of the content as it is stored. state: sha256 of what is needed to go on after a window, else "". key: id of
+    the public key that verifies the signature of the head, "" where it is not signed.
     """
 
     position: Annotated[int, msgspec.Meta(ge=1)]
@@ -38,6 +48,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     utc: str
     content: Sha256
     state: str = ""
+    key: str = ""
 
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
@@ -69,6 +80,6 @@ def advance(head: bytes, body: bytes) -> bytes:
     return hashlib.sha256(head + body).digest()
 
 
-def sign(head: bytes, key: Signer | None) -> bytes | None:
+def sign(head: bytes, key: Key | None) -> bytes | None:
     """64 bytes; None without a key."""
-    return None if key is None else key.sign(SIGNED + head)
+    return None if key is None else key.signer.sign(SIGNED + head)

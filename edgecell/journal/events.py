@@ -62,8 +62,7 @@ class RecordedCell(msgspec.Struct, frozen=True, array_like=True):
 class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run_started"):
     """A run begins. settings: all that decides what is counted, bundles included, as JSON; settings_sha256: of its sorted keys.
 
-    classes: label -> what it means, so that the counts can be made again without the bundles. key: id of the public key that
-    verifies the heads of this run, "" where they are not signed.
+    classes: label -> what it means, so that the counts can be made again without the bundles.
     """
 
     run_id: str
@@ -75,19 +74,17 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     settings: dict[str, Any]
     settings_sha256: str
     classes: dict[str, CellClass]
-    key: str = ""
     salt: str = field(default_factory=_salt)
 
 
 class RunResumed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run_resumed"):
-    """A run goes on after its program ended. windows: how many it had. key: as in RunStarted, from here on."""
+    """A run goes on after its program ended. windows: how many it had."""
 
     run_id: str
     utc: str
     clock_synced: bool
     version: str
     windows: Index
-    key: str = ""
     salt: str = field(default_factory=_salt)
 
 

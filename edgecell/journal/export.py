@@ -84,6 +84,8 @@ def write(rows: Iterable[CellRow], kind: Format, out: IO[bytes]) -> int:
     """The rows in one of the formats; how many. Raises MissingDependency, and JournalError where they cannot be written."""
     try:
         return _WRITERS[kind](rows, out)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise JournalError(
             f"the export cannot be written: {error.strerror or error}", fix="free space, or give another file"
@@ -114,13 +116,15 @@ def write_crops(rows: Iterable[CellRow], folder: Path, out: Path) -> int:
 
 def _csv(rows: Iterable[CellRow], out: IO[bytes]) -> int:
     text = io.TextIOWrapper(out, encoding="utf-8", newline="")
-    writer = csv.writer(text)
-    writer.writerow(CellRow._fields)
-    n = 0
-    for n, row in enumerate(rows, 1):  # noqa: B007 the number is the answer
-        writer.writerow(["" if value is None else _harmless(value) for value in row])
-    text.flush()
-    text.detach()
+    try:
+        writer = csv.writer(text)
+        writer.writerow(CellRow._fields)
+        n = 0
+        for n, row in enumerate(rows, 1):  # noqa: B007 the number is the answer
+            writer.writerow(["" if value is None else _harmless(value) for value in row])
+        text.flush()
+    finally:
+        text.detach()  # else it closes what is not its own
     return n
 
 

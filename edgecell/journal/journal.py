@@ -16,7 +16,7 @@ from typing_extensions import Self
 from edgecell import clock
 from edgecell.errors import JournalError
 from edgecell.journal import chain, disk, events, store
-from edgecell.journal.chain import Entry, Signer
+from edgecell.journal.chain import Entry, Key
 from edgecell.journal.crops import Crop, Crops
 from edgecell.journal.events import Event, RunEnded, RunResumed, RunStarted, SampleErased, Window
 from edgecell.journal.reader import Reader, State, type_of
@@ -36,12 +36,12 @@ class Receipt:
 class Journal:
     """The journal in a folder, open for writing. Several processes may have it open; each transaction waits for the others'."""
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection, key: Signer | None = None) -> None:
+    def __init__(self, folder: Path, connection: sqlite3.Connection, key: Key | None = None) -> None:
         self.folder, self._connection, self._key = folder, connection, key
         self.reader = Reader(connection, folder)
 
     @classmethod
-    def open(cls, folder: Path, key: Signer | None = None) -> Self:
+    def open(cls, folder: Path, key: Key | None = None) -> Self:
         """Made if missing. key: signs every head. Raises JournalError."""
         return cls(folder, store.open_for_writing(folder), key)
 
@@ -132,6 +132,7 @@ class Journal:
             utc=clock.utc_now(),
             content=chain.sha256(content),
             state="" if state is None else state.sha256,
+            key="" if self._key is None else self._key.id,
         )
         body = chain.to_bytes(entry)
         head = chain.advance(head, body)

@@ -56,13 +56,17 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """A run in the journal. started: None where its sample was erased. ended: None while it goes on, or after a crash."""
+    """A run in the journal. started: None where its sample was erased. ended: None while it goes on, or after a crash.
+
+    key: id of the public key that verifies its signatures, "" where it has none.
+    """
 
     run_id: str
     first_position: int
     windows: int
     started: RunStarted | None
     ended: RunEnded | None
+    key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +170,7 @@ class Reader:
             windows=_whole(windows),
             started=first if isinstance(first, RunStarted) else None,
             ended=last if isinstance(last, RunEnded) else None,
+            key=apart[-1].entry.key,
         )
 
     def windows(self, run_id: str, after_sequence: int = -1) -> Iterator[tuple[Row, Window | None]]:

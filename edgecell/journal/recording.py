@@ -6,10 +6,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from edgecell import clock
 from edgecell.errors import JournalError
+from edgecell.journal.chain import Key
 from edgecell.journal.crops import Crops
 from edgecell.journal.disk import check_run
 from edgecell.journal.events import RunResumed, RunStarted
@@ -30,9 +29,7 @@ def recording(settings: JournalSettings, started: RunStarted, resume: str | None
     started: the run as it would begin anew; an earlier one must agree with it. Raises JournalError, also for a full disk;
     SettingsError for a key that cannot be used, MissingDependency.
     """
-    key = read_private(Path(settings.key)) if settings.key else None
-    started = msgspec.structs.replace(started, key=key_id(key.public_key()) if key else "")
-    with Journal.open(settings.folder, key) as journal, ExitStack() as stack:
+    with Journal.open(settings.folder, device_key(settings.key)) as journal, ExitStack() as stack:
         run_id = _wanted(journal.reader, started, resume)
         stack.enter_context(held(settings.folder, run_id or started.run_id))
         begin, state = (started, None) if run_id is None else _resumed(journal, run_id, started)
@@ -40,6 +37,14 @@ def recording(settings: JournalSettings, started: RunStarted, resume: str | None
             check_run(settings.folder)
         crops = stack.enter_context(Crops.open(settings.folder, settings.crop_budget_mib)) if settings.crops else None
         yield Recorder(journal, begin, state, crops)
+
+
+def device_key(path: str) -> Key | None:
+    """The private key in a file, None for no path. Raises SettingsError, MissingDependency."""
+    if not path:
+        return None
+    private = read_private(Path(path))
+    return Key(key_id(private.public_key()), private)
 
 
 def _wanted(reader: Reader, started: RunStarted, resume: str | None) -> str | None:
@@ -71,7 +76,6 @@ def _resumed(journal: Journal, run_id: str, started: RunStarted) -> tuple[RunRes
         clock_synced=clock.synced(),
         version=started.version,
         windows=run.windows,
-        key=started.key,
     )
     LOG.info("run %s goes on after %d windows", run_id, run.windows)
     return again, state

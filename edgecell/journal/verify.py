@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgecell.errors import JournalError
 from edgecell.journal import chain
-from edgecell.journal.events import RunResumed, RunStarted, SampleErased
+from edgecell.journal.events import SampleErased
 from edgecell.journal.reader import Reader, Row
 
 Checks = Callable[[bytes, bytes], bool]
@@ -42,7 +42,7 @@ class _Walk:
     signed: int = 0
     unchecked: int = 0
     sequences: dict[str, int] = field(default_factory=dict)
-    keys: dict[str, str] = field(default_factory=dict)
+    signed_runs: set[str] = field(default_factory=set)
     gone: dict[int, str] = field(default_factory=dict)
     erased: set[str] = field(default_factory=set)
 
@@ -89,8 +89,10 @@ def _step(walk: _Walk, row: Row, reader: Reader, checks: Checks | None) -> None:
         walk.gone[entry.position] = entry.run_id
     if isinstance(event, SampleErased):
         walk.erased.update(event.run_ids)
-    if isinstance(event, RunStarted | RunResumed):
-        walk.keys[entry.run_id] = event.key
+        if not entry.key and walk.signed_runs & {*event.run_ids}:
+            raise JournalError(f"{place} says that runs were erased that are signed, and is not signed itself")
+    if entry.key:
+        walk.signed_runs.add(entry.run_id)
     if entry.sequence is not None:
         expected = walk.sequences.get(entry.run_id, -1) + 1
         if entry.sequence != expected:
@@ -103,8 +105,8 @@ def _step(walk: _Walk, row: Row, reader: Reader, checks: Checks | None) -> None:
 def _check_signature(walk: _Walk, row: Row, checks: Checks | None) -> None:
     place = f"event {row.entry.position}"
     if row.signature is None:
-        if walk.keys.get(row.entry.run_id):
-            raise JournalError(f"{place} is not signed, though its run is (key {walk.keys[row.entry.run_id]})")
+        if row.entry.key:
+            raise JournalError(f"{place} has lost its signature by key {row.entry.key}")
     elif checks is None:
         walk.unchecked += 1
     elif not checks(row.signature, chain.SIGNED + row.head):

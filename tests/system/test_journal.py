@@ -1,19 +1,23 @@
 """A run that is killed with its counts in the journal goes on as if nothing had happened."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from command_line import PATIENCE_S, called, finished, started
 
 from edgecell import clock
 from edgecell.errors import JournalError
+from edgecell.journal.chain import SIGNED
 from edgecell.journal.export import CellRow, cells
 from edgecell.journal.reader import Reader
 from edgecell.journal.replay import replay
 from edgecell.journal.verify import verify
+from edgecell.signature import new_keys, read_public, signed_by
 
 FRAMES = 48
 SETTINGS = f"""
@@ -149,3 +153,33 @@ def test_a_run_that_is_going_on_is_not_resumed(settings: Path, tmp_path: Path) -
         ended = reader.run(run_id).ended
         assert ended
         assert (ended.state, ended.complete) == ("stopped", False)
+
+
+def test_pictures_and_signatures_of_a_real_run(settings: Path, tmp_path: Path) -> None:
+    private, public = new_keys("device", tmp_path / "keys")
+    with settings.open("a") as file:
+        file.write(f'\n[journal]\npath = "kept"\nkey = "{private}"\ncrops = true\n')
+    ended = called("run", settings, "--json", "--max-frames", 6)
+    assert ended.code == 0, ended.err
+    last = [message for message in ended.documents if message["schema"] == "counts/1"][-1]
+    folder = tmp_path / "kept"
+    checked = called("journal", "verify", folder, "--key", public, "--head", last["chain_head"], "--json").documents[0]
+    assert (checked["whole"], checked["unchecked"], checked["signed"]) == (True, 0, checked["events"])
+    assert signed_by(read_public(public), bytes.fromhex(last["chain_signature"]), SIGNED + bytes.fromhex(last["chain_head"]))
+    exported = called("journal", "export", folder, "--format", "jsonl", "--crops", tmp_path / "crops")
+    assert exported.code == 0, exported.err
+    rows = {row["crop"]: row for row in exported.documents if row["crop"]}
+    assert rows
+    assert {row["kind"] for row in rows.values()} == {"nucleated"}
+    for path in (tmp_path / "crops").iterdir():
+        row, picture = rows.pop(path.stem), cv2.imread(str(path))
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == row["crop"]
+        assert picture is not None
+        height, width = picture.shape[:2]
+        assert width >= row["x1"] - row["x0"]
+        assert height >= row["y1"] - row["y0"]
+        assert picture.min() < 150  # a stained nucleus, no background
+    assert not rows
+    assert called("journal", "erase", folder, "--sample", "17", "--yes").code == 8
+    assert called("journal", "erase", folder, "--sample", "17", "--yes", "--key", private).code == 0
+    assert called("journal", "verify", folder, "--key", public).code == 0

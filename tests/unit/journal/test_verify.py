@@ -11,10 +11,12 @@ from journal_windows import filled, started, window
 from edgecell.errors import JournalError
 from edgecell.journal import chain, store
 from edgecell.journal.erase import erase
+from edgecell.journal.events import SampleErased
 from edgecell.journal.journal import Journal
 from edgecell.journal.reader import Reader, State
+from edgecell.journal.recording import device_key
 from edgecell.journal.verify import verify
-from edgecell.signature import new_keys, read_private, read_public, signed_by
+from edgecell.signature import new_keys, read_public, signed_by
 
 Change = Callable[[sqlite3.Connection], object]
 
@@ -91,8 +93,8 @@ def test_events_cut_off_at_the_end_show_only_against_a_head_that_was_published(t
 def test_a_chain_made_anew_is_whole_and_shows_only_by_its_signature(tmp_path: Path) -> None:
     keys = {name: new_keys(name, tmp_path / "keys") for name in ("device", "stranger")}
     folder = tmp_path / "journal"
-    with Journal.open(folder, read_private(keys["device"][0])) as journal:
-        journal.append(started(key="0123456789abcdef"))
+    with Journal.open(folder, device_key(str(keys["device"][0]))) as journal:
+        journal.append(started())
         journal.append(window(0), state=State(body=b""))
     with Reader.open(folder) as reader:
         rows = list(reader.rows())
@@ -101,7 +103,7 @@ def test_a_chain_made_anew_is_whole_and_shows_only_by_its_signature(tmp_path: Pa
     assert (found.broken, found.signed, found.unchecked) == ("", 2, 0)
     assert (verify(folder).broken, verify(folder).unchecked) == ("", 2)
 
-    head, stranger = chain.START, read_private(keys["stranger"][0])
+    head, stranger = chain.START, device_key(str(keys["stranger"][0]))
     for row in rows:
         body = row.body.replace(b'"utc":"20', b'"utc":"19')
         head = chain.advance(head, body)
@@ -110,7 +112,7 @@ def test_a_chain_made_anew_is_whole_and_shows_only_by_its_signature(tmp_path: Pa
     assert verify(folder).broken == ""
     assert "event 1 is not signed by the key" in verify(folder, checks=checks).broken
     change(folder, "UPDATE events SET signature = NULL")
-    assert "event 1 is not signed, though its run is" in verify(folder, checks=checks).broken
+    assert "event 1 has lost its signature" in verify(folder, checks=checks).broken
 
 
 def test_erasing_a_sample_leaves_the_chain_and_no_trace_of_the_sample(tmp_path: Path) -> None:
@@ -165,3 +167,21 @@ def test_a_run_that_is_going_on_is_not_erased(tmp_path: Path) -> None:
         with held(tmp_path, "run-a"), pytest.raises(JournalError, match="going on"):
             erase(tmp_path, "slide-17")
         assert journal.reader.run("run-a").started is not None
+
+
+def test_a_signed_sample_is_erased_with_the_key_only(tmp_path: Path) -> None:
+    private, public = new_keys("device", tmp_path / "keys")
+    folder = tmp_path / "journal"
+    with Journal.open(folder, device_key(str(private))) as journal:
+        filled(journal)
+    with pytest.raises(JournalError, match=r"was signed with key [0-9a-f]{16}, and its erasure must be"):
+        erase(folder, "slide-17")
+    with Journal.open(folder) as journal:  # as someone would who may write the file and has no key
+        journal.erase(["run-a"], SampleErased(run_ids=("run-a",), utc="", events=0, crops=0))
+    assert "event 6 says that runs were erased that are signed" in verify(folder).broken
+    whole = tmp_path / "whole"
+    with Journal.open(whole, device_key(str(private))) as journal:
+        filled(journal)
+    erase(whole, "slide-17", device_key(str(private)))
+    found = verify(whole, checks=partial(signed_by, read_public(public)))
+    assert (found.broken, found.signed, found.erased) == ("", 6, 5)
