@@ -1,6 +1,6 @@
 """`edgecell check`: whether a settings file would run, found out without camera, engine or socket."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,17 @@ import click
 import msgspec
 
 from edgecell import app, engines, plugins, publishers, segmenters, settings, sources
-from edgecell.bundle import open_bundle
-from edgecell.errors import EdgecellError, SettingsError
+from edgecell.bundle import Bundle, open_bundle
+from edgecell.errors import EdgecellError, EngineError, MissingDependency, SettingsError
+from edgecell.messages import Kind
 from edgecell.settings import AUTO, PartSettings, Settings, decode_options
 from edgecell.signature import Trust
 
 TABLES = {"source": sources.TABLE, "segmenter": segmenters.TABLE, "engine": engines.TABLE, "publisher": publishers.TABLE}
+
+
+MADE = frozenset({"cache"})
+"""Paths that edgecell makes itself."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,16 +82,27 @@ def _look_at_segmenter(chosen: Settings) -> Finding:
 
 
 def _look_at_engine(chosen: Settings) -> Finding:
-    """The one that was asked for, or those that this machine would choose."""
-    if chosen.engine.part != AUTO:
-        return _look_at_part("engine", chosen.engine, chosen.trust)
+    """The one that was asked for, and whether it can run the bundles here, or those that this machine would choose."""
     try:
         bundles = app.open_bundles(chosen.models, chosen.trust)
-    except EdgecellError:
+    except EdgecellError:  # found where bundles are looked at
         bundles = {}
+    if chosen.engine.part != AUTO:
+        finding = _look_at_part("engine", chosen.engine, chosen.trust)
+        return finding if finding.warning else msgspec.structs.replace(finding, warning=_unready(chosen.engine, bundles))
     engines = app.engines_for(chosen.engine, bundles)
     here = "; ".join(f"here {each.name} for {kind}, {each.why}" for kind, each in engines.items())
     return Finding(subject="engine", ok=True, detail=f"{AUTO} ({here})" if here else AUTO)
+
+
+def _unready(asked: PartSettings, bundles: Mapping[Kind, Bundle]) -> str:
+    """Why the engine cannot run one of the bundles on this machine, "" where it can run all."""
+    try:
+        for kind, engine in app.engines_for(asked, bundles).items():
+            engine.part.encoding_of(bundles[kind], engine.options)
+    except (EngineError, MissingDependency) as error:
+        return str(error)
+    return ""
 
 
 def _look_at_part(role: str, chosen: PartSettings, trust: Trust) -> Finding:
@@ -95,7 +111,7 @@ def _look_at_part(role: str, chosen: PartSettings, trust: Trust) -> Finding:
     options = decode_options(part, chosen)
     for name in options.__struct_fields__:
         value = getattr(options, name)
-        if isinstance(value, Path) and not value.exists():
+        if isinstance(value, Path) and name not in MADE and not value.exists():
             raise SettingsError(f"{chosen.where}: {name} {value} does not exist", fix="correct the path, or make it")
     if role == "publisher":
         part(options)  # looks at the form of its endpoint; nothing is opened before it is entered

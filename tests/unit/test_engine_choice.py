@@ -16,7 +16,7 @@ from tiny_bundle import make_tiny_bundle, tiny_crops
 
 from edgecell import app
 from edgecell.bundle import Bundle, Encoding
-from edgecell.cli import cli
+from edgecell.cli import check, cli
 from edgecell.engines.onnxrt import OnnxRuntimeEngine
 from edgecell.errors import EngineError, InferenceError, MissingDependency, SettingsError
 from edgecell.protocols import Probe
@@ -61,7 +61,8 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> type[Accelerator]:
     part = type("Part", (Accelerator,), {})
     monkeypatch.setitem(globals(), "Part", part)
     table = {**app.TABLES["engine"], "trt": f"{__name__}:Part"}
-    monkeypatch.setattr(app, "TABLES", {**app.TABLES, "engine": table})
+    for module in (app, check):
+        monkeypatch.setattr(module, "TABLES", {**module.TABLES, "engine": table})
     return part
 
 
@@ -210,3 +211,15 @@ def test_check_says_what_would_run_here(accelerator: type[Accelerator], tiny: Bu
     result = CliRunner().invoke(cli, ["check", str(tmp_path / "wrong.toml")])
     assert isinstance(result.exception, SettingsError)
     assert "takes no options (threads)" in result.exception.what
+
+
+def test_check_warns_of_a_bundle_that_is_not_prepared_for_the_engine_asked_for(
+    accelerator: type[Accelerator], tiny: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.toml").write_text(f'[models]\nnucleated = "{tiny.path}"\n[engine]\npart = "trt"\n')
+    accelerator.unprepared = ("tiny",)
+    result = CliRunner().invoke(cli, ["check", str(tmp_path / "tiny.toml")])
+    assert result.exit_code == 0
+    assert "tiny has no int8 plan on this device. Fix: edgecell prepare tiny" in result.stderr
+    accelerator.unprepared = ()
+    assert CliRunner().invoke(cli, ["check", str(tmp_path / "tiny.toml")]).stderr == ""

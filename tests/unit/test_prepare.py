@@ -1,7 +1,9 @@
 """`edgecell prepare`, on the stand-ins for driver, TensorRT and device: what is built, kept, refused, and what is told."""
 
+import io
 import json
 import re
+import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,13 +16,16 @@ from command_line import called
 from conftest import StandInMachine
 from gpu_stand_in import Gpu
 from numpy.typing import NDArray
+from pictures import write_fields
 from tiny_bundle import certified, make_tiny_bundle
 
 from edgecell import app, clock
 from edgecell.app import Chosen
 from edgecell.bundle import Bundle, open_bundle
+from edgecell.cli import prepare as command
 from edgecell.engines.trt import building, driver, library, plans
 from edgecell.engines.trt.engine import TensorRtEngine
+from edgecell.engines.trt.request import Progress
 from edgecell.errors import BundleMismatch, EngineBuildError, EngineError, MissingDependency
 from edgecell.messages import NOTICE
 from edgecell.prepare import preparing, timing
@@ -402,3 +407,85 @@ def test_an_export_needs_no_device_and_its_mistakes_are_one_line(
     (tmp_path / "none.toml").write_text("[models]\n[segmenter]\npart = 'stain'\n")
     none = called("prepare", tmp_path / "none.toml")
     assert (none.code, "names no bundle" in none.err) == (2, True)
+
+
+def test_a_run_takes_the_plan_says_so_and_does_not_change_engine(tiny: Bundle, tmp_path: Path, machine: StandInMachine) -> None:
+    write_fields(tmp_path / "fields", 1)
+    given = ("count", tmp_path / "fields", "--bundle", tiny.path, "--segmenter", "stain", "--json")
+    before = called(*given)
+    assert "engine onnxrt for tiny: tiny has no int8 plan on this device (edgecell prepare " in before.err
+    assert called("prepare", tiny.path).code == 0
+    ended = called(*given)
+    assert "engine trt for tiny: its plan, made from s8s8.onnx, is prepared and verified here" in ended.err
+    (model,) = ended.documents[-1]["models"]
+    assert model["engine"].startswith("tensorrt 10.3.0 int8, ")
+    assert model["engine"].endswith("(auto: its plan, made from s8s8.onnx, is prepared and verified here)")
+    asked = called(*given, "--engine", "trt:fp16")
+    assert asked.documents[-1]["models"][0]["engine"].startswith("tensorrt 10.3.0 fp16, ")
+    assert asked.documents[-1]["counts"].keys() == before.documents[-1]["counts"].keys()
+    machine.tensorrt("11.4.0.106")
+    stale = called(*given, "--engine", "trt")
+    assert (stale.code, stale.out) == (6, "")
+    assert "was prepared with TensorRT 10.3.0, this is 11.4.0.106. Fix: edgecell prepare " in stale.err
+
+
+def test_a_plan_that_was_tampered_with_is_not_run(tiny: Bundle, tmp_path: Path, cache: Path, machine: StandInMachine) -> None:
+    write_fields(tmp_path / "fields", 1)
+    assert called("prepare", tiny.path).code == 0
+    for plan in cache.glob("*.plan"):
+        plan.write_bytes(plan.read_bytes() + b"x")
+    given = ("count", tmp_path / "fields", "--bundle", tiny.path, "--segmenter", "stain")
+    ended = called(*given, "--engine", "trt")
+    assert (ended.code, "is corrupt: it is not the one that its record lists" in ended.err) == (6, True)
+    fallen_back = called(*given)
+    assert fallen_back.code == 0
+    assert "engine onnxrt for tiny: plan " in fallen_back.err
+    assert "is corrupt" in fallen_back.err
+
+
+def test_plans_are_compared_and_timed_by_the_other_commands(tiny: Bundle, tmp_path: Path, machine: StandInMachine) -> None:
+    assert called("prepare", tiny.path).code == 0
+    (document,) = called("verify", "trt", "onnxrt:float", "--bundle", tiny.path, "--json").documents
+    assert (document["a"]["encoding"], document["b"]["encoding"]) == ("s8s8", "float")
+    assert document["a"]["engine"].startswith("tensorrt 10.3.0 int8")
+    assert document["golden"]["agreement"] == 1.0
+    same = called("verify", "trt:fp16", "onnxrt:float", "--bundle", tiny.path, "--json").documents[0]["golden"]
+    assert same["deviation"]["logits"]["largest"] < document["golden"]["deviation"]["logits"]["largest"]
+    (tmp_path / "bench.toml").write_text(
+        '[models]\nnucleated = "./tiny"\n[segmenter]\npart = "stain"\n[source]\nwidth = 320\nheight = 240\n'
+    )
+    bench = called("bench", "--settings", tmp_path / "bench.toml", "--frames", 2, "--warmup", 1, "--engine", "trt", "--json")
+    assert bench.code == 0, bench.err
+    assert bench.documents[0]["threads"]["engines"][0].startswith("tensorrt 10.3.0 int8")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_one_line_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with command._progress() as tell:
+        for second in range(3):
+            tell("pbc8 int8", Progress(elapsed_s=second, phase="building", step=second, steps=3))
+            clock.sleep(0.15)
+    shown = terminal.getvalue()
+    assert "pbc8 int8: building 2/3, 2 s" in shown
+    assert shown.count("\r") > 1
+
+
+def test_lines_come_with_every_phase_and_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0]
+    monkeypatch.setattr(clock, "monotonic_ns", lambda: now[0])
+    with command._progress() as tell:
+        for second in range(25):
+            now[0] = second * 1_000_000_000
+            tell("pbc8 int8", Progress(elapsed_s=second, phase="building" if second < 22 else "writing"))
+    assert capsys.readouterr().err.splitlines() == [
+        f"pbc8 int8: {what} s" for what in ("building, 0", "building, 10", "building, 20", "writing, 22")
+    ]
