@@ -114,7 +114,7 @@ class CountsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema
     ]
     frames: Frames
     gated_reasons: Annotated[dict[str, Count], _says("Gated frames of the run by reason.")]
-    dropped_reasons: Annotated[dict[str, Count], _says("Dropped frames of the run by stage and reason.")]
+    dropped_reasons: Annotated[dict[str, Count], _says("Dropped frames of the run by stage and reason.")] = {}
     latency_ms: Annotated[Latency | None, _says("null when no frame was processed in the window.")]
     differential: Differential
     pixel_um: Annotated[float | None, _says("Micrometres a pixel that cells were measured with; null if unknown.")]

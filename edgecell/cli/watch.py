@@ -194,7 +194,8 @@ def picture(message: CountsMessage) -> Group:
         Text(printable(head), style="bold"),
         Text("" if message.valid else f"NOT VALID: {printable(message.invalid_reason)}", style="bold red"),
         Text(_domain(message), style="bold red"),
-        Text(_fates(message)),
+        Text(printable("; ".join(message.remarks)), style="yellow"),
+        Text(printable(_fates(message))),
         _cells(message),
         Text(printable(_left_out(message))),
         Text(printable(message.notice), style="italic"),
@@ -210,8 +211,9 @@ def line(message: CountsMessage) -> str:
     ]
     validity = "" if message.valid else f" | NOT VALID: {message.invalid_reason}"
     foreign = f" | {_domain(message)}" if message.domain == "foreign" else ""
+    remarks = f" | {'; '.join(message.remarks)}" if message.remarks else ""
     parts = [
-        f"#{message.sequence} {message.device_id} {message.sample_id or message.run_id}{validity}{foreign}",
+        f"#{message.sequence} {message.device_id} {message.sample_id or message.run_id}{validity}{foreign}{remarks}",
         _fates(message),
         ", ".join(cells) or "no cell yet",
     ]
@@ -232,8 +234,10 @@ def _domain(message: CountsMessage) -> str:
 def _fates(message: CountsMessage) -> str:
     frames = message.frames
     latency = f", latency {message.latency_ms.p50:.0f} ms" if message.latency_ms else ""
+    why = ", ".join(f"{count} {reason}" for reason, count in sorted(message.dropped_reasons.items()))
     return (
-        f"{frames.captured} frames: {frames.processed} processed, {frames.dropped} dropped, {frames.gated} gated, "
+        f"{frames.captured} frames: {frames.processed} processed, "
+        f"{frames.dropped} dropped{f' ({why})' if why else ''}, {frames.gated} gated, "
         f"{frames.failed} failed, {frames.in_flight} in flight{latency}"
     )
 

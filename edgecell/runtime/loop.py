@@ -143,8 +143,8 @@ class Runtime:
     # On the calling thread
 
     def _loop(self) -> None:
-        while not self._named.over and not self._is_late():
-            look = self._named.get(GLANCE_S)
+        while not self._named.over and (patience_s := self._patience_s()) > 0:
+            look = self._named.get(patience_s)
             self._look_around()
             if look is not None:
                 self._settle(look)
@@ -155,9 +155,11 @@ class Runtime:
         if self._capture.ended:
             self._ledger.check_end()
 
-    def _is_late(self) -> bool:
-        """The time to finish what was read is over."""
-        return self._asked_ns is not None and clock.monotonic_ns() - self._asked_ns > DRAIN_S * 1e9
+    def _patience_s(self) -> float:
+        """How long to wait for the next frame; 0 when the time to finish what was read is over."""
+        if self._asked_ns is None:
+            return GLANCE_S
+        return max(0.0, min(GLANCE_S, DRAIN_S - (clock.monotonic_ns() - self._asked_ns) / 1e9))
 
     def _look_around(self) -> None:
         """What the others have done in the meantime, and what is wrong."""

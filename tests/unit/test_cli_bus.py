@@ -38,6 +38,13 @@ def test_what_is_not_valid_says_so() -> None:
     assert "NOT VALID: camera lost" in watch.line(message)
 
 
+def test_drops_are_shown_with_their_reasons_and_so_is_what_else_happened() -> None:
+    message = counts_message(dropped_reasons={"detect: behind": 2}, remarks=("the device's clock was set by +3600 s",))
+    for shown in (text_of(message), watch.line(message)):
+        assert "2 dropped (2 detect: behind)" in shown
+        assert "clock was set by +3600 s" in shown
+
+
 def test_before_the_first_cell_there_is_no_percentage() -> None:
     nothing = wire.Differential(n=0, rows=(), method="m", confidence=0.95, erythroblasts=0, erythroblasts_per_100=None)
     message = counts_message(counts={}, cumulative={}, differential=nothing, latency_ms=None, excluded={})
@@ -49,7 +56,14 @@ def test_before_the_first_cell_there_is_no_percentage() -> None:
 def test_text_from_the_bus_cannot_steer_the_terminal() -> None:
     evil = "\x1b[2J[red]\n"
     message = counts_message(
-        sample_id=evil, device_id=evil, cumulative={evil: 1}, valid=False, invalid_reason=evil, notice=evil
+        sample_id=evil,
+        device_id=evil,
+        cumulative={evil: 1},
+        valid=False,
+        invalid_reason=evil,
+        notice=evil,
+        remarks=(evil,),
+        dropped_reasons={evil: 1},
     )
     for shown in (text_of(message), watch.line(message)):
         assert "\x1b" not in shown
