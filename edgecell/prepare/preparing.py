@@ -73,7 +73,9 @@ def prepare(bundle: Bundle, engine: Chosen, *, force: bool, tell: Tell) -> Prepa
     if not probe.usable:
         raise MissingDependency(f"TensorRT {vendor.text} is there, but cannot be used: {probe.missing}")
     site = _Site(bundle=bundle, engine=engine, machine=machine, folder=plans.folder_of(engine.options.cache), tell=tell)
-    trials = [_trial(site, precision, encoding, force) for precision, encoding in _wanted(vendor).items()]
+    wanted = _wanted(vendor)
+    there = {precision: encoding for precision, encoding in wanted.items() if f"{encoding}.onnx" in bundle.manifest.files}
+    trials = [_trial(site, precision, encoding, force) for precision, encoding in there.items()]
     built = any(each.due for each in trials)
     if built:
         _try(site, trials)
@@ -85,7 +87,10 @@ def prepare(bundle: Bundle, engine: Chosen, *, force: bool, tell: Tell) -> Prepa
         sha256=bundle.sha256,
         machine=machine,
         built=built,
-        tried=tuple(_tried(each, used) for each in trials),
+        tried=(
+            *(_tried(each, used) for each in trials),
+            *(_absent(precision, encoding) for precision, encoding in wanted.items() if precision not in there),
+        ),
         cache=str(site.folder),
     )
     if used is None:
@@ -203,6 +208,12 @@ def _verify_and_time(site: _Site, trials: list[_Trial], place: Path) -> None:
         figures = medians_ms([engine for _, _, engine in passed], [shapes.min, shapes.opt])
     for (trial, verified, _), p50_ms in zip(passed, figures, strict=True):
         trial.record = msgspec.structs.replace(verified, p50_ms=p50_ms)
+
+
+def _absent(precision: Precision, encoding: Encoding) -> Tried:
+    """Bundles of older workshops have fewer files."""
+    why, fix = f"the bundle has no {encoding}.onnx", "build it again with the workshop"
+    return Tried(precision=precision, encoding=encoding, verdict="failed", note="", why=why, fix=fix)
 
 
 def _tried(trial: _Trial, used: PlanRecord | None) -> Tried:

@@ -70,7 +70,7 @@ def test_json_has_one_finding_a_line(tmp_path: Path, bundle: Path) -> None:
         (GOOD + '[source]\npart = "image"', SettingsError, "unknown source 'image'"),
         (GOOD + "[source]\nsede = 3", SettingsError, "did you mean seed?"),
         (GOOD + "[engine]\npart = 'onnxrt'\nthreads = 'two'", SettingsError, "threads: expected `int`"),
-        (GOOD.replace("ipc:///tmp/never-opened", "tcp://0.0.0.0:1"), SettingsError, "not encrypted yet"),
+        (GOOD.replace("ipc:///tmp/never-opened", "tcp://0.0.0.0:1"), SettingsError, "that needs keys"),
         (GOOD.replace("ipc:///tmp/never-opened", "5556"), SettingsError, "tcp://HOST:PORT"),
         (GOOD.replace("./tiny", "no-such"), BundleError, "no-such"),
     ],

@@ -221,6 +221,16 @@ def test_one_precision_that_cannot_be_built_does_not_keep_the_other(
     assert by_precision(prepared(tiny))["fp16"].verdict == "kept"
 
 
+def test_a_bundle_without_a_file_is_prepared_as_far_as_it_goes(tiny: Bundle, machine: StandInMachine) -> None:
+    machine.tensorrt("10.16.1.11")  # which builds half precision from fp16.onnx; the tiny bundle has none
+    done = by_precision(prepared(tiny))
+    assert (done["int8"].verdict, done["fp16"].verdict) == ("used", "failed")
+    assert (done["fp16"].why, done["fp16"].build_s) == ("the bundle has no fp16.onnx", None)
+    (tiny.path / "s8s8.onnx").unlink()
+    with pytest.raises(EngineBuildError, match=r"int8: the bundle has no s8s8\.onnx; fp16: the bundle has no fp16\.onnx"):
+        prepared(certified(tiny.path, tiny.manifest))
+
+
 @pytest.mark.parametrize("fault", ["parser", "memory", "abort"])
 def test_where_nothing_can_be_built_it_is_a_build_error(tiny: Bundle, cache: Path, machine: StandInMachine, fault: str) -> None:
     machine.tensorrt("10.3.0", fault=fault)
