@@ -23,10 +23,11 @@ def plan_of(bundle: Bundle, encoding: Encoding, *, version: str = "10.3.0", devi
     return plan_bytes(bundle.file(f"{encoding}.onnx").read_bytes(), profile, version=version, device=device)
 
 
-def plan_bytes(model: bytes, profile: Any, *, version: str = "10.3.0", device: str = "87") -> bytes:
-    """The plan of an ONNX model."""
+def plan_bytes(model: bytes, profile: Any, *, version: str = "10.3.0", device: str = "87", sharing: bool = True) -> bytes:
+    """The plan of an ONNX model. sharing: whether several contexts may run its profile; before 10 that is asked for."""
     magic: bytes = importlib.import_module("stand_ins.tensorrt_builder").MAGIC
-    return magic + json.dumps({"version": version, "device": device, "profile": profile}).encode() + b"\n" + model
+    facts = {"version": version, "device": device, "sharing": sharing, "profile": profile}
+    return magic + json.dumps(facts).encode() + b"\n" + model
 
 
 def store_plan(

@@ -9,8 +9,8 @@ TENSORRT_STAND_IN_FAULT (TENSORRT_STAND_IN_SECONDS says how long a build takes):
   silent            a build without a plan and without a word why
   abort, segfault, kill   the process dies while it builds
 
-A plan is `MAGIC`, one line of JSON (version, device, flags, typed, workspace, sources, tf32, and profile: for each input its
-smallest, best and largest shape), and the bytes of the ONNX file.
+A plan is `MAGIC`, one line of JSON (version, device, flags, typed, workspace, sources, tf32, sharing, and profile: for each
+input its smallest, best and largest shape), and the bytes of the ONNX file.
 """
 
 import importlib
@@ -79,6 +79,13 @@ class NetworkDefinitionCreationFlag(IntEnum):
 class MemoryPoolType(IntEnum):
     WORKSPACE = 0
     DLA_MANAGED_SRAM = 1
+
+
+class PreviewFeature(IntEnum):
+    if VERSION < (11,):
+        PROFILE_SHARING_0806 = 0
+    if VERSION >= (10, 3):
+        ALIASED_PLUGIN_IO_10_03 = 1
 
 
 class TacticSource(IntEnum):
@@ -237,6 +244,7 @@ class IBuilderConfig:
         "_flags",
         "_logger",
         "_profiles",
+        "_sharing",
         "_sources",
         "_workspace",
         *(["progress_monitor"] * (VERSION >= (10,))),
@@ -249,6 +257,7 @@ class IBuilderConfig:
         self._workspace = 0
         self._cache: ITimingCache | None = None
         self._sources = 0b11111 if VERSION < (10,) else 0b11000
+        self._sharing = False
         if VERSION >= (10,):
             self.progress_monitor: Any = None
 
@@ -261,6 +270,10 @@ class IBuilderConfig:
     def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
         assert pool == MemoryPoolType.WORKSPACE
         self._workspace = pool_size
+
+    def set_preview_feature(self, feature: PreviewFeature, enable: bool) -> None:
+        assert feature.name == "PROFILE_SHARING_0806"
+        self._sharing = enable
 
     def get_tactic_sources(self) -> int:
         return self._sources
@@ -327,6 +340,7 @@ class Builder:
             "typed": network._typed,
             "workspace": config._workspace,
             "sources": config._sources,
+            "sharing": config._sharing,
             "profile": config._profiles[0]._shapes,
         }
         return IHostMemory(MAGIC + json.dumps(facts).encode() + b"\n" + network._bytes)

@@ -82,14 +82,16 @@ class Runtime:
         if facts["device"] != DEVICE:
             self._logger.log(ILogger.ERROR, "the plan file is generated on an incompatible device")
             return None
-        return ICudaEngine(self._logger, facts["profile"], model)
+        shared = facts["sharing"] or VERSION >= (10,)
+        return ICudaEngine(self._logger, facts["profile"], model, shared=shared)
 
 
 class ICudaEngine:
-    __slots__ = ("__weakref__", "_input", "_logger", "_model", "_outputs", "_profile")
+    __slots__ = ("__weakref__", "_input", "_logger", "_model", "_outputs", "_profile", "_shared")
 
-    def __init__(self, logger: ILogger, profile: Mapping[str, list[list[int]]], model: bytes) -> None:
+    def __init__(self, logger: ILogger, profile: Mapping[str, list[list[int]]], model: bytes, *, shared: bool) -> None:
         GPU.others["engines"] += 1
+        self._shared = shared
         self._logger = logger
         self._profile = profile
         graph = onnx.load_model_from_string(model).graph
@@ -135,7 +137,8 @@ class ICudaEngine:
         except Fault as fault:
             self._logger.log(ILogger.ERROR, f"Error Code 1: Cuda Runtime ({fault.name})")
             return None
-        return IExecutionContext(self._logger, self._model, self._input[0], self._outputs, self._profile)
+        has_profile = self._shared or not GPU.others["contexts"]
+        return IExecutionContext(self._logger, self._model, self._input[0], self._outputs, self._profile, has_profile)
 
     if VERSION < (11,):
 
@@ -166,7 +169,7 @@ class _State:
 
 
 class IExecutionContext:
-    __slots__ = ("__weakref__", "_input", "_logger", "_model", "_outputs", "_profile", "_state")
+    __slots__ = ("__weakref__", "_has_profile", "_input", "_logger", "_model", "_outputs", "_profile", "_state")
 
     def __init__(
         self,
@@ -175,14 +178,22 @@ class IExecutionContext:
         input_name: str,
         outputs: list[tuple[str, Dims, DataType]],
         profile: Mapping[str, list[list[int]]],
+        has_profile: bool,
     ) -> None:
         GPU.others["contexts"] += 1
+        self._has_profile = has_profile
         self._logger, self._model, self._input, self._outputs, self._profile = logger, model, input_name, outputs, profile
         self._state = _State()
 
     def __del__(self) -> None:
         GPU.others["contexts"] -= 1
         self._state.gone = True
+
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        assert profile_index == 0
+        if not self._has_profile:
+            return self._refuse("Profile 0 has been chosen by another IExecutionContext.")
+        return self._entered("set profile")
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         assert name == self._input

@@ -88,6 +88,7 @@ def build(library: Library, request: BuildRequest, report: Report) -> Outcome:
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_bytes)
     library.pick(versions.without_other_libraries, versions.as_it_is)(trt, config)
+    library.pick(versions.shared_profile, versions.always_shared_profile)(trt, config)
     library.pick(versions.allowed, versions.as_the_model_says)(trt, config, request.precision)
     if request.precision == "fp32":
         config.clear_flag(trt.BuilderFlag.TF32)  # else convolutions are computed with 10 bits of mantissa

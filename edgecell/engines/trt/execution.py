@@ -108,7 +108,7 @@ class Execution:
                 self._sets.append(_Set(self._cuda))
                 owned.callback(self._sets[-1].close)
             owned.enter_context(self._network)
-            self._context = self._network.context()
+            self._context = self._network.context(self._stream)
             owned.callback(self._context.close)
             owned.callback(self._drop_graphs)
             owned.callback(self._abandon)
@@ -234,7 +234,7 @@ class Execution:
         Whatever fails here switches graphs off, and the batch that is under way is not harmed.
         """
         try:
-            context = self._network.context()
+            context = self._network.context(self._stream)
         except EngineError as error:
             self._switch_off(error)
             return

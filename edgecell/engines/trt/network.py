@@ -106,9 +106,9 @@ class Network:
         """By name, N left out; 0 is an axis that follows the size of the input."""
         return {name: tuple(max(size, 0) for size in self._engine.get_tensor_shape(name))[1:] for name in self.outputs}
 
-    def context(self) -> Context:
-        """A new context. Raises EngineBuildError."""
-        return Context(self)
+    def context(self, stream: int) -> Context:
+        """A new context, to be used on that stream. Raises EngineBuildError."""
+        return Context(self, stream)
 
     def make(self) -> tensorrt.IExecutionContext | None:
         """TensorRT's own context without memory for activations, None if it refuses."""
@@ -126,13 +126,15 @@ class Network:
 class Context:
     """What runs a network, for one shape at a time. Contexts on one stream may share their memory for activations."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, stream: int) -> None:
         self._network = network
         self._shape: Shape = ()
         self._outputs: dict[str, Shape] = {}
         self._bytes = 0
         self._made = network.make()
-        if self._made is None:
+        # Before 10 only the first context takes the one profile by itself.
+        if self._made is None or not self._made.set_optimization_profile_async(0, stream):
+            self._made = None
             raise EngineBuildError(f"TensorRT makes no context for the plan: {network.heard.take()}", fix=_AGAIN)
 
     def close(self) -> None:

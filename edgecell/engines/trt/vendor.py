@@ -25,6 +25,7 @@ class TensorRt(Protocol):
     MemoryPoolType: type[tensorrt.MemoryPoolType]
     NetworkDefinitionCreationFlag: type[tensorrt.NetworkDefinitionCreationFlag]
     OnnxParser: type[tensorrt.OnnxParser]
+    PreviewFeature: type[tensorrt.PreviewFeature]
     Runtime: type[tensorrt.Runtime]
     TacticSource: type[tensorrt.TacticSource]
     TensorIOMode: type[tensorrt.TensorIOMode]

@@ -70,6 +70,17 @@ def as_it_is(_trt: TensorRt, _config: tensorrt.IBuilderConfig) -> None:
 
 
 @serves(since=(8, 6), until=(10, 0))
+def shared_profile(trt: TensorRt, config: tensorrt.IBuilderConfig) -> None:
+    """Let several contexts run the plan's one profile: every CUDA graph has a context of its own."""
+    config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
+
+
+@serves(since=(10, 0))
+def always_shared_profile(_trt: TensorRt, _config: tensorrt.IBuilderConfig) -> None:
+    """It is shared from 10 on, and that cannot be changed."""
+
+
+@serves(since=(8, 6), until=(10, 0))
 def unwatched(_trt: TensorRt, _config: tensorrt.IBuilderConfig, _report: Report) -> None:
     """No word of progress until the build is done."""
 

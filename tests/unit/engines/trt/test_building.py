@@ -61,6 +61,7 @@ def test_every_version_builds_the_classifier(stand_in_machine: StandInMachine, t
     assert told["profile"] == {"input": [[1, 3, 128, 128], [16, 3, 128, 128], [64, 3, 128, 128]]}
     assert told["workspace"] == 1 << 28
     assert told["sources"] & 0b111 == 0, "no cuBLAS, no cuDNN"
+    assert told["sharing"] == version.startswith("8."), "asked for where it is not a matter of course"
     assert left(tmp_path) == ["a.plan"]
 
 

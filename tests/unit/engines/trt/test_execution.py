@@ -231,6 +231,20 @@ def test_a_shape_that_comes_back_is_launched_as_a_graph(tiny: Bundle, batch: Bat
         assert gpu.calls.count("enqueue") == 8 + 2 * 4, "a run and a capture for each graph"
 
 
+def test_before_10_a_plan_that_shares_no_profile_runs_without_graphs(
+    gpu: Gpu, cuda_python: Cuda, stand_in_packages: StandInMachine, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand_in_packages.tensorrt("8.6.1")
+    model: bytes = tiny_segmenter().SerializeToString()
+    field = np.random.default_rng(6).standard_normal((1, 3, 64, 64)).astype(np.float32)
+    plan = plan_bytes(model, PROFILE, version="8.6.1", sharing=False)
+    with execution_of(plan, cuda_python, (8, 6, 1)) as execution:
+        for _ in range(6):
+            assert_same(execution.infer(field), on_cpu(model, field))
+    assert gpu.launches == 0
+    assert "switched off, batches run without: TensorRT makes no context for the plan: Profile 0 has been chosen" in caplog.text
+
+
 def test_graphs_and_plain_runs_may_alternate(tiny: Bundle, batch: Batch, gpu: Gpu, cuda_python: Cuda) -> None:
     rng = np.random.default_rng(4)
     with execution_of(plan_of(tiny, "s8s8"), cuda_python) as execution:
