@@ -52,17 +52,14 @@ class Gatekeeper:
         self._told_ns: int | None = None
         self.socket: zmq.Socket[bytes] | None = None
 
-    @property
-    def fingerprint(self) -> str:
-        """The device's own."""
-        return curve.fingerprint(curve.public_of(self._secret))
-
     def open(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
         """Ready for questions, before any guarded socket listens."""
         self._inside.clear()
         self._look()
         self.socket = context.socket(zmq.REP)
         self.socket.bind(ZAP)
+        own = curve.fingerprint(curve.public_of(self._secret))
+        LOG.info("the bus is encrypted with key %s; %d listeners are allowed", own, len(self._allowed))
 
     def close(self) -> None:
         if self.socket is not None:

@@ -175,7 +175,7 @@ def test_serving_keeps_nobody_waiting_however_many_ask(desk: Desk) -> None:
             slowest_s = max(slowest_s, time.monotonic() - start)
         for each in sockets:
             each.close()
-    assert slowest_s < 0.25  # 8 ms when nothing else runs here
+    assert slowest_s < 1  # 8 ms when nothing else runs here; all thousand at once would take 4 s
     assert len(desk.ask(json.dumps(asked(after=498)).encode())["messages"]) == 1
 
 

@@ -309,6 +309,20 @@ def test_whatever_is_lost_on_the_line_everything_comes_once_and_in_order(data: s
     assert line.follower.gaps == 0
 
 
+@given(st.binary(max_size=300))
+def test_no_bytes_whatsoever_bring_it_down(rubbish: bytes) -> None:
+    line = Line(MemoryRecord(run("a", *range(9))))
+    line.hear(*run("a", 0, 4))
+    for piece in (rubbish, b'{"schema":"replayed/1","id":1,"messages":[' + rubbish + b"]}"):
+        line.follower.request(line.now_ns)
+        line.follower.answer(piece, line.now_ns)
+        line.follower.live(piece, line.now_ns)
+    assert replay.read(rubbish) is None
+    line.wait()
+    line.ask()
+    assert [number for _, number in line.heard] == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+
+
 def test_an_answer_to_nobody_is_ignored() -> None:
     follower = Follower(tuple(TYPES))
     follower.answer(msgspec.json.encode(Replayed(id=1)), 0)
