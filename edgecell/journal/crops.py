@@ -117,7 +117,7 @@ class Crops:
 
 def _set_up(connection: sqlite3.Connection, path: Path) -> None:
     application = connection.execute("PRAGMA application_id").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application != APPLICATION and tables:
         raise JournalError(f"{path} holds no crops of edgecell", fix="move it away")
     connection.execute("PRAGMA journal_mode = WAL")

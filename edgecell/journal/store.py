@@ -46,12 +46,16 @@ VERSION = len(MIGRATIONS)
 _STAMPS = ("application_id", "user_version")
 _OTHER = "give the folder of a journal, or another one that is empty"
 _FULL = re.compile("full|disk i/o error", re.IGNORECASE)
+_CLOSED = re.compile("unable to open|readonly", re.IGNORECASE)
 _LOCKED = re.compile("locked|busy", re.IGNORECASE)
 
 
 def open_for_writing(folder: Path) -> sqlite3.Connection:
     """The file in `folder`, made if missing (folder 0700, file 0600) and brought up to date. Raises JournalError."""
-    path = folder / FILE
+    return _open_for_writing(folder / FILE)
+
+
+def _open_for_writing(path: Path) -> sqlite3.Connection:
     with translated(path):
         connection = connect_to(path)
         try:
@@ -66,7 +70,11 @@ def connect_to(path: Path) -> sqlite3.Connection:
     """A database to be written, made if missing, for its owner alone (folder 0700, file 0600). Raises JournalError."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _make(path)
+        if not path.exists():
+            _make(path)
+            _sync_folders(path)
+        elif stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
     except OSError as error:
         fix = "give a folder that may be written: --journal DIR, or path in [journal]"
         raise JournalError(f"cannot keep a journal in {path.parent}: {error.strerror}", fix=fix) from None
@@ -87,7 +95,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             version = _version(connection, path)
             if version < VERSION:
                 connection.close()
-                open_for_writing(path.parent).close()  # brings it up to date
+                _open_for_writing(path).close()  # brings it up to date
                 connection = _readable(path)
             _check_schema(connection, path)
         except BaseException:
@@ -107,6 +115,8 @@ def translated(path: Path) -> Iterator[None]:
             raise JournalBlocked(f"{path} cannot be written: {text}", fix=f"free space: df -h {path.parent}") from None
         if _LOCKED.search(text):
             raise JournalBlocked(f"{path} is kept locked by another program", fix=f"end it: fuser -v {path}") from None
+        if _CLOSED.search(text):
+            raise JournalError(f"{path} cannot be opened: {text}", fix=f"check who may use it: ls -l {path.parent}") from None
         what = f"{path} is damaged, or no journal: {text}"
         raise JournalError(what, fix="give a whole journal; a copy needs the file that ends with -wal beside it") from None
     except (OverflowError, UnicodeDecodeError) as error:
@@ -127,31 +137,41 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _make(path: Path) -> None:
-    """An empty file that only its owner may read; one that is open to others is closed to them."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
-            os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)
+    """An empty file that only its owner may read."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _sync_folders(path: Path) -> None:
+    """The file's name, and its folder's, survive a power cut from now on. What is in the file is SQLite's affair."""
+    for folder in (path.parent, path.parent.parent):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _connect(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def _readable(path: Path) -> sqlite3.Connection:
     """Beside a writer, or, where nothing may be written, a file that nobody writes."""
     uri = path.resolve().as_uri()
+    connection = _connect(f"{uri}?mode=ro")
     try:
-        connection = _connect(f"{uri}?mode=ro")
-        connection.execute("SELECT count(*) FROM sqlite_schema")
-    except sqlite3.OperationalError:
+        connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.Error as error:
+        connection.close()
         beside = path.with_name(path.name + "-wal")
-        if beside.exists() and beside.stat().st_size:
+        if not isinstance(error, sqlite3.OperationalError) or (beside.exists() and beside.stat().st_size):
             raise
         connection = _connect(f"{uri}?immutable=1")
     return connection
@@ -180,7 +200,7 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
 
 def _version(connection: sqlite3.Connection, path: Path, *, may_be_empty: bool = False) -> int:
     application, version = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in _STAMPS)
-    if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         if may_be_empty:
             return 0
         raise JournalError(f"{path} is empty: no run has begun in it yet", fix="begin one: edgecell run")
@@ -201,6 +221,6 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _schema(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:
-    query = "SELECT type, name, sql FROM sqlite_schema WHERE substr(name, 1, 7) <> 'sqlite_'"
+    query = "SELECT type, name, sql FROM sqlite_master WHERE substr(name, 1, 7) <> 'sqlite_'"
     rows = connection.execute(query).fetchall()
     return {(str(kind), str(name), "".join(str(sql).split()).lower()) for kind, name, sql in rows}

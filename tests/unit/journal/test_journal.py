@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import sqlite3
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from edgecell.journal import chain, store
 from edgecell.journal.events import RunStarted, Window
 from edgecell.journal.journal import Journal, held
 from edgecell.journal.reader import Reader, State
+from edgecell.journal.verify import verify
 
 VERSION_1 = """
 PRAGMA application_id = 1701077861;
@@ -129,11 +132,13 @@ def test_one_process_holds_a_run(tmp_path: Path) -> None:
         pass
 
 
-def test_a_file_of_version_1_is_brought_up_to_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [store.FILE, "copy.sqlite"])
+def test_a_file_of_version_1_is_brought_up_to_date(tmp_path: Path, name: str) -> None:
     with Journal.open(tmp_path / "new") as journal:
         filled(journal)
         rows = list(journal.reader.rows())
-    old = sqlite3.connect(tmp_path / store.FILE)
+    path = tmp_path / name
+    old = sqlite3.connect(path)
     old.executescript(VERSION_1)
     for row in rows:
         place = row.entry.position, row.entry.run_id, row.entry.type, row.body, row.head, row.signature
@@ -141,9 +146,13 @@ def test_a_file_of_version_1_is_brought_up_to_date(tmp_path: Path) -> None:
         old.execute("INSERT INTO contents VALUES (?, ?)", (row.entry.position, row.content))
     old.commit()
     old.close()
-    with Reader.open(tmp_path) as reader:
+    path.chmod(0o644)
+    with Reader.open(path) as reader:
         assert list(reader.rows()) == rows
         assert [each.sequence for each in reader.messages("run-a", "counts/1")] == [0, 1, 2]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert {file.name for file in tmp_path.iterdir() if file.suffix == ".sqlite"} == {name}
+    path.rename(tmp_path / store.FILE)
     with Journal.open(tmp_path) as journal:
         assert journal.append(started("run-b")).position == len(rows) + 1
     with sqlite3.connect(tmp_path / store.FILE) as file:
@@ -233,3 +242,24 @@ def test_kinds_of_events(tmp_path: Path) -> None:
         filled(journal, windows=1)
         kinds = [type(journal.reader.event(row)) for row in journal.reader.rows()]
     assert kinds[:2] == [RunStarted, Window]
+
+
+def test_a_journal_on_a_disk_that_may_not_be_written_is_read(tmp_path: Path) -> None:
+    """A file that was closed well needs nothing beside it; without root's rights, or else on a disk that refuses root too."""
+    folder = tmp_path / "journal"
+    with Journal.open(folder) as journal:
+        filled(journal)
+    mounted = subprocess.run(["mount", "--bind", "-o", "ro", folder, folder], capture_output=True, check=False).returncode == 0
+    folder.chmod(0o500) if not mounted else None
+    try:
+        if not mounted and os.access(folder, os.W_OK):
+            pytest.skip("this user may write everywhere, and mount nothing")
+        assert verify(folder).broken == ""
+        with Reader.open(folder) as reader:
+            assert reader.run("run-a").windows == 3
+        with pytest.raises(JournalError, match="cannot"):
+            Journal.open(folder)
+    finally:
+        if mounted:
+            subprocess.run(["umount", folder], check=True)
+        folder.chmod(0o700)
