@@ -1,11 +1,11 @@
 """Reading a journal, also while a run is written into it. Nothing in the file is trusted: what is wrong is a JournalError."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from typing_extensions import Self
@@ -13,7 +13,9 @@ from typing_extensions import Self
 from edgecell.errors import JournalError
 from edgecell.journal import chain, events, store
 from edgecell.journal.chain import Entry
-from edgecell.journal.events import Event, RunEnded, RunStarted, Window
+from edgecell.journal.events import Event, RunEnded, RunStarted, Window, WindowMessage
+
+Read = TypeVar("Read", Event, WindowMessage)
 
 PAGE = 256
 """Events in one look at the file: a look must be short, since meanwhile the writer's log cannot be folded back."""
@@ -128,12 +130,15 @@ class Reader:
 
     def event(self, row: Row) -> Event | None:
         """What happened; None where it was erased. It is compared with its hash."""
+        return self._read(row, events.unpack)
+
+    def _read(self, row: Row, unpack: Callable[[bytes], Read]) -> Read | None:
         if row.content is None:
             return None
         if chain.sha256(row.content) != row.entry.content:
             raise self._broken(row.entry.position, "is not what its entry says (sha256)")
         try:
-            event = events.unpack(row.content)
+            event = unpack(row.content)
         except ValueError as error:
             raise self._broken(row.entry.position, str(error)) from None
         said = type_of(event), getattr(event, "run_id", ""), getattr(event, "sequence", None)
@@ -189,8 +194,8 @@ class Reader:
         if topic != "counts/1":
             return
         for row in self._page("e.run_id = ? AND e.sequence > ? ORDER BY e.sequence LIMIT ?", run_id, after_sequence, limit):
-            event = self.event(row)
-            payload = self._published(event, row) if isinstance(event, Window) else None
+            window = self._read(row, events.unpack_message)
+            payload = None if window is None else self._published(window, row)
             yield Recorded(sequence=row.entry.sequence or 0, topic=topic, payload=payload)
 
     def totals(self, run_id: str) -> Totals:
@@ -263,7 +268,7 @@ class Reader:
             raise JournalError(f"{self._path}: the {what} is no blob of at most {most} bytes", fix=_FIX)
         return value
 
-    def _published(self, window: Window, row: Row) -> bytes:
+    def _published(self, window: WindowMessage, row: Row) -> bytes:
         """A window's message with its place in the journal: the bytes that went to the bus."""
         try:
             fields = msgspec.json.decode(window.message, type=dict[str, Any])
@@ -281,7 +286,7 @@ def place(position: int, head: bytes, signature: bytes | None) -> dict[str, Any]
     return {"journal_position": position, "chain_head": head.hex(), "chain_signature": signed}
 
 
-def type_of(event: Event) -> str:
+def type_of(event: Event | WindowMessage) -> str:
     """`window`, `run_started` ..."""
     return str(event.__struct_config__.tag)
 
