@@ -230,7 +230,7 @@ class V4l2Source:
             raise SourceUnavailable(f"{self._path}: does not take {named}{kept}", fix=fix)
 
     def _gone(self) -> SourceUnavailable:
-        return SourceUnavailable(f"{self.source_id}: the camera is gone", fix="plug it in again and start anew")
+        return SourceUnavailable(f"{self.source_id}: the camera is gone", fix="plug it in again: a run goes on by itself")
 
 
 def _path(device: str | int) -> Path:

@@ -2,10 +2,11 @@
 
 import fcntl
 import json
+import signal
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,9 +15,13 @@ import numpy as np
 import pytest
 from command_line import called
 
-from edgecell import clock
+from edgecell import app, clock
 from edgecell.errors import FrameTimeout, SourceUnavailable
+from edgecell.messages import FrameReport
+from edgecell.protocols import Progress
+from edgecell.settings import PartSettings, RunSettings, Settings
 from edgecell.sources.v4l2 import V4l2Options, V4l2Source
+from edgecell.wire import CountsMessage, Heartbeat, Message
 
 NODE = Path("/dev/video0")
 VIDIOC_S_CTRL = 0xC008561C
@@ -137,8 +142,50 @@ def test_a_camera_that_goes_while_it_is_read(event: int, capfd: pytest.CaptureFi
         with pytest.raises(SourceUnavailable, match="the camera is gone") as caught:
             read_until(source, time.monotonic() + 5)
         timer.join()
-    assert caught.value.fix == "plug it in again and start anew"
+    assert caught.value.fix == "plug it in again: a run goes on by itself"
     assert capfd.readouterr().err == ""
+
+
+class Onlooker:
+    """Takes the camera away after a frame, and stops the run once a later frame was seen and counted as valid again."""
+
+    def __init__(self, event: int) -> None:
+        self._event = event
+        self._taken = self._later = False
+        self.messages: list[Message] = []
+
+    def settled(self, report: FrameReport | None, progress: Callable[[], Progress]) -> None:
+        if not self._taken:
+            self._taken = True
+            control(self._event, 1)
+        self._later = bool(self.lost)
+
+    def sent(self, message: Message) -> None:
+        self.messages.append(message)
+        if self._later and isinstance(message, CountsMessage) and message.valid:
+            self._later = False
+            signal.raise_signal(signal.SIGTERM)
+
+    @property
+    def lost(self) -> list[CountsMessage]:
+        return [each for each in self.messages if isinstance(each, CountsMessage) and "camera is gone" in each.invalid_reason]
+
+
+@pytest.mark.parametrize("event", [FATAL_ERROR, DISCONNECT])
+def test_a_run_goes_on_when_its_camera_is_back(event: int) -> None:
+    source = PartSettings(part="v4l2", options={"fourcc": "YUYV", "width": 640, "height": 360})
+    bus = PartSettings(part="zmq", options={"endpoint": "tcp://127.0.0.1:*"})
+    run = RunSettings(window_s=0.2, heartbeat_s=0.1)
+    chosen = Settings(models={}, source=source, publisher=bus, run=run, segmenter=PartSettings(part="stain"))
+    onlooker = Onlooker(event)
+    with app.plan(chosen).runtime(onlooker) as runtime:
+        last = runtime.run()
+    frames = last.counts.frames
+    assert (last.state, last.counts.valid, frames.in_flight) == ("stopped", True, 0)
+    assert frames.captured == frames.processed + frames.dropped + frames.gated + frames.failed
+    assert onlooker.lost
+    assert not any(each.valid for each in onlooker.lost)
+    assert "degraded" in {each.state for each in onlooker.messages if isinstance(each, Heartbeat)}
 
 
 def test_doctor_names_it() -> None:
