@@ -35,14 +35,15 @@ class OnnxRuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     quantization, which is how the workshop evaluates `s8s8` (its optimised AVX2 kernels saturate at 16 bit). null: on, but for
     the encoding `s8s8`.
 
-    cache: folder for what TensorRT builds, "" for the user's own. workspace_mib: device memory that it may use to build.
+    cache: folder for what TensorRT builds, null for ~/.cache/edgecell/onnxruntime. workspace_mib: device memory that it may
+    use to build.
     """
 
     encoding: Encoding | None = None
     provider: Literal["cpu", "tensorrt"] = "cpu"
     threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     optimise: bool | None = None
-    cache: str = ""
+    cache: Path | None = None
     workspace_mib: Annotated[int, msgspec.Meta(ge=16)] = 1024
 
 
@@ -209,10 +210,9 @@ def _shapes(spec: InputSpec) -> dict[str, str]:
 
 
 def _cache(options: OnnxRuntimeOptions) -> Path:
-    """The folder asked for, else $XDG_CACHE_HOME/edgecell/onnxruntime."""
-    if options.cache:
-        return Path(options.cache)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgecell" / "onnxruntime"
+    """The folder asked for, else $XDG_CACHE_HOME/edgecell/onnxruntime, by default ~/.cache/edgecell/onnxruntime."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return options.cache or base / "edgecell" / "onnxruntime"
 
 
 def _failures(state: Any) -> tuple[type[Exception], ...]:

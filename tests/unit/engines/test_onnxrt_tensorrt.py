@@ -129,7 +129,7 @@ def test_every_model_driver_and_version_has_a_folder_of_its_own(
     tried: list[tuple[Driver, Encoding]] = [(JETSON, "s8s8"), (JETSON, "float"), (newer, "s8s8")]
     for found, encoding in tried:
         monkeypatch.setattr("edgecell.engines.trt.driver.look", partial(replace, found))
-        options = OnnxRuntimeOptions(provider="tensorrt", encoding=encoding, cache=str(tmp_path / "mine"))
+        options = OnnxRuntimeOptions(provider="tensorrt", encoding=encoding, cache=tmp_path / "mine")
         with engine(tiny, options):
             folders.append(built_in.asked["trt_engine_cache_path"])
     assert len(set(folders)) == 3
