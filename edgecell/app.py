@@ -26,9 +26,9 @@ from edgecell.journal.record import Record
 from edgecell.journal.recording import recording
 from edgecell.ledger import Identity
 from edgecell.messages import Kind
-from edgecell.protocols import Engine, Observer, Segmenter
+from edgecell.protocols import Engine, Observer, Seekable, Segmenter
 from edgecell.runtime import Classifying, Detecting, Runtime
-from edgecell.settings import AUTO, PartSettings, Settings, bundle_folder, decode_options
+from edgecell.settings import AUTO, PartSettings, Settings, bundle_folder, decode_options, plain_options
 from edgecell.signature import Trust
 from edgecell.wire import Model
 
@@ -58,6 +58,10 @@ class Chosen:
 
     def make(self) -> Any:
         return self.part(self.options)
+
+    def told(self) -> dict[str, Any]:
+        """Name and options as JSON holds them."""
+        return {"part": self.name, **plain_options(self.options)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -144,9 +148,10 @@ class Plan:
     def _started(self) -> RunStarted:
         """What the journal says of a new run. Of the settings all that decides what is counted, defaults included."""
         settings = self.settings
-        essence: dict[str, Any] = {
-            role: _plain(part) for role, part in (("source", self.source), ("segmenter", self.segmenter))
-        }
+        essence: dict[str, Any] = {role: each.told() for role, each in (("source", self.source), ("segmenter", self.segmenter))}
+        source = self.source.make()
+        if isinstance(source, Seekable):
+            essence["source"]["frames_are"] = source.fingerprint()
         essence["run"] = msgspec.to_builtins(settings.run)
         bundles = self.bundles if self.segmenter_bundle is None else {**self.bundles, SEGMENTER: self.segmenter_bundle}
         essence["models"] = {
@@ -154,7 +159,7 @@ class Plan:
                 "name": bundle.manifest.name,
                 "version": bundle.manifest.version,
                 "sha256": bundle.sha256,
-                "engine": _plain(self.engines[role]),
+                "engine": self.engines[role].told(),
             }
             for role, bundle in bundles.items()
         }
@@ -214,15 +219,6 @@ class Plan:
         for (name, why, fix), bundles in told.items():
             level = logging.INFO if fix or name == ACCELERATED else logging.DEBUG
             LOG.log(level, "engine %s for %s: %s%s", name, " and ".join(bundles), why, f" ({fix})" if fix else "")
-
-
-def _plain(chosen: Chosen) -> dict[str, Any]:
-    """A part and its options as JSON holds them, paths made whole."""
-
-    def told(value: object) -> str:
-        return str(value.resolve() if isinstance(value, Path) else value)
-
-    return {"part": chosen.name, **msgspec.to_builtins(chosen.options, enc_hook=told)}
 
 
 @contextmanager

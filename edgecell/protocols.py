@@ -61,10 +61,13 @@ class FrameSource(Part, Protocol):
 class Seekable(Protocol):
     """A source that can give its frames from any one on, so that a run that is resumed goes on with the frame that it needs.
 
-    start_at is called before the source is entered. A camera cannot do that: what it showed meanwhile is gone.
+    start_at is called before the source is entered. A camera cannot do that: what it showed meanwhile is gone. fingerprint:
+    where it is the same, and the options are, the frames are. Raises SourceUnavailable.
     """
 
     def start_at(self, index: int) -> None: ...
+
+    def fingerprint(self) -> str: ...
 
 
 class Segmenter(Part, Protocol):

@@ -227,6 +227,16 @@ def decode_options(part_class: type[Any], chosen: PartSettings) -> Any:
     return _convert(options, part_class.Options, where=chosen.where, strict=not chosen.from_text, dec_hook=decode_path)
 
 
+def plain_options(options: msgspec.Struct) -> dict[str, Any]:
+    """A part's options as JSON holds them, paths made whole."""
+
+    def told(value: object) -> str:
+        return str(value.resolve() if isinstance(value, Path) else value)
+
+    plain: dict[str, Any] = msgspec.to_builtins(options, enc_hook=told)
+    return plain
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:

@@ -1,5 +1,6 @@
 """Frames from files: one image, a folder of them, or a video."""
 
+import hashlib
 from pathlib import Path
 from types import TracebackType
 
@@ -42,8 +43,17 @@ class ImagesSource:
         self._first = self._index = 0
 
     def start_at(self, index: int) -> None:
-        """Give the files, or the frames of the video, from `index` on. A folder must hold the same files as before."""
+        """Give the files, or the frames of the video, from `index` on."""
         self._first = index
+
+    def fingerprint(self) -> str:
+        """The names and sizes of the files, in their order: a file more or less would shift all that come behind it."""
+        files = [self._path] if self._path.is_file() else listed(self._path)
+        try:
+            told = "\n".join(f"{file.relative_to(self._path)} {file.stat().st_size}" for file in files)
+        except OSError as error:
+            raise SourceUnavailable(f"{self._path}: {error.strerror}", fix="check the files and their permissions") from None
+        return f"{len(files)} files, {hashlib.sha256(told.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
 
     def __enter__(self) -> Self:
         self._index = self._first

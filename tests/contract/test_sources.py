@@ -15,7 +15,7 @@ from capture_stand_in import CaptureStandIn
 
 from edgecell import plugins
 from edgecell.messages import Frame
-from edgecell.protocols import FrameSource, Probe
+from edgecell.protocols import FrameSource, Probe, Seekable
 from edgecell.sources import TABLE
 
 FRAMES = 4
@@ -120,3 +120,20 @@ def test_opening_again_starts_again(source: FrameSource) -> None:
         again = everything(source)
     assert [frame.index for frame in again] == [frame.index for frame in first]
     assert all(np.array_equal(one.image, other.image) for one, other in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("first", range(FRAMES + 1))
+def test_a_source_that_can_start_anywhere_gives_the_same_frames_from_there(source: FrameSource, first: int) -> None:
+    if not isinstance(source, Seekable):
+        pytest.skip("a camera gives what it sees")
+    same = source.fingerprint()
+    with source:
+        whole = everything(source)
+    source.start_at(first)
+    with source:
+        rest = everything(source)
+    assert [frame.index for frame in rest] == list(range(first, FRAMES))
+    for one, other in zip(rest, whole[first:], strict=True):
+        assert (one.label, one.slide_um) == (other.label, other.slide_um)
+        assert np.array_equal(one.image, other.image)
+    assert source.fingerprint() == same

@@ -45,6 +45,9 @@ class Files(Camera):
         while self.events and not (getattr(self.events[0], "index", -1) >= index):
             self.events.pop(0)
 
+    def fingerprint(self) -> str:
+        return ""
+
 
 @contextmanager
 def recorder(folder: Path, resume: str | None = None, run_id: str = "run-a", **settings: Any) -> Iterator[Recorder]:

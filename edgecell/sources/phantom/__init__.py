@@ -44,6 +44,10 @@ class PhantomSource:
         """Give the frames from `index` on."""
         self._first = index
 
+    def fingerprint(self) -> str:
+        """The options say all."""
+        return "phantom"
+
     def __enter__(self) -> Self:
         self._bench = _Bench(self._options)
         self._index, self._started_ns = self._first, clock.monotonic_ns()

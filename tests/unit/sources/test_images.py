@@ -164,3 +164,36 @@ def test_a_broken_video_says_so(tmp_path: Path) -> None:
     file.write_bytes(b"nothing of a video")
     with pytest.raises(SourceUnavailable, match=r"run\.mp4"), source_of(file):
         pass
+
+
+def test_another_file_is_another_fingerprint(tmp_path: Path) -> None:
+    for name in ("a.png", "c.png"):
+        cv2.imwrite(str(tmp_path / name), np.full((40, 60, 3), 200, np.uint8))
+    source = ImagesSource(ImagesOptions(path=tmp_path))
+    before = source.fingerprint()
+    assert before.startswith("2 files, ")
+    cv2.imwrite(str(tmp_path / "b.png"), np.full((40, 60, 3), 200, np.uint8))
+    after = source.fingerprint()
+    assert after.startswith("3 files, ")
+    cv2.imwrite(str(tmp_path / "b.png"), np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))
+    assert source.fingerprint() not in (before, after)
+
+
+def test_a_video_goes_on_in_its_middle(tmp_path: Path) -> None:
+    file = tmp_path / "run.avi"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 10, (96, 64))
+    for level in range(0, 200, 20):
+        writer.write(np.full((64, 96, 3), level, np.uint8))
+    writer.release()
+    source = ImagesSource(ImagesOptions(path=file))
+    with source:
+        whole = [source.read(0) for _ in range(10)]
+    source.start_at(7)
+    with source:
+        rest = [source.read(0) for _ in range(4)]
+    assert rest[-1] is None
+    for one, other in zip(rest[:-1], whole[7:], strict=True):
+        assert one
+        assert other
+        assert (one.index, one.label) == (other.index, other.label)
+        assert np.array_equal(one.image, other.image)
