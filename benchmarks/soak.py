@@ -35,7 +35,7 @@ PRELOAD = 40
 
 
 class Tenth(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenth of the frames. p50_ms, p99_ms: from capture until counted. The rest: the greatest that was seen."""
+    """A tenth of the frames. p50_ms, p99_ms: from capture until counted. rss_mib: the greatest seen. fds, threads: medians."""
 
     frames: int
     p50_ms: float
@@ -89,15 +89,15 @@ class Watch(Stopwatch):
         for number in range(TENTHS):
             first, last = number * frames // TENTHS, (number + 1) * frames // TENTHS
             p50, p99 = np.nanpercentile(self.latency_ms[first:last], [50, 99])
-            rss, fds, threads = looks[(looks[:, 0] > first) & (looks[:, 0] <= last), 1:].max(axis=0)
+            seen = looks[(looks[:, 0] > first) & (looks[:, 0] <= last), 1:]
             found.append(
                 Tenth(
                     frames=last - first,
                     p50_ms=float(p50),
                     p99_ms=float(p99),
-                    rss_mib=float(rss),
-                    fds=int(fds),
-                    threads=int(threads),
+                    rss_mib=float(seen[:, 0].max()),
+                    fds=int(np.median(seen[:, 1])),
+                    threads=int(np.median(seen[:, 2])),
                 )
             )
         return tuple(found)

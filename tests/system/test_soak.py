@@ -51,7 +51,8 @@ def test_memory_stays(outcome: Outcome) -> None:
 
 
 def test_no_file_and_no_thread_is_left_open(outcome: Outcome) -> None:
-    assert {(tenth.fds, tenth.threads) for tenth in outcome.tenths[1:]} == {(outcome.tenths[1].fds, outcome.tenths[1].threads)}
+    """A file may be open for a moment, so medians are compared."""
+    assert {(tenth.fds, tenth.threads) for tenth in outcome.tenths} == {(outcome.tenths[0].fds, outcome.tenths[0].threads)}
 
 
 def test_frames_do_not_take_longer(outcome: Outcome) -> None:
