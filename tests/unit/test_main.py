@@ -40,6 +40,7 @@ CODES = {
     "InferenceError": 6,
     "PublishError": 7,
     "JournalError": 8,
+    "JournalBlocked": 8,
 }
 
 
