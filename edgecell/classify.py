@@ -11,7 +11,7 @@ from edgecell.bundle import LOGITS, Bundle
 from edgecell.errors import InferenceError
 from edgecell.messages import Cell, Classification
 from edgecell.preprocess import Crop, cut, to_batch
-from edgecell.protocols import Engine
+from edgecell.protocols import Engine, Pending, submit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,12 +53,14 @@ class Classifier:
     def probabilities(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Crops uint8 (S, S, 3) of the manifest's size -> (N, K) float32, calibrated, summing to 1. Raises InferenceError.
 
-        Calls of the engine hold at most the manifest's largest batch.
+        Calls of the engine hold at most the manifest's largest batch. Where it overlaps them, one is made ready while another
+        is computed.
         """
         largest = self.manifest.input.batch.max
-        parts = [self._logits(crops[at : at + largest]) for at in range(0, len(crops), largest)]
-        if not parts:
+        started = [self._start(crops[at : at + largest]) for at in range(0, len(crops), largest)]
+        if not started:
             return np.zeros((0, len(self._names)), dtype=np.float32)
+        parts = [self._logits(pending, count) for pending, count in started]
         return softmax(np.concatenate(parts), self.manifest.confidence.temperature).astype(np.float32)
 
     def answer(self, cell_index: int, probabilities: NDArray[np.float32]) -> Classification:
@@ -77,15 +79,20 @@ class Classifier:
         spec = self.manifest.preprocess
         return cut(seen.image, seen.cell.centre_px, seen.pixel_um or spec.pixel_um, spec.crop_um, spec.size_px)
 
-    def _logits(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _start(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> tuple[Pending, int]:
+        """One batch on its way, and how many cells it has."""
         batch = to_batch(crops, self.manifest.preprocess)
         start = clock.monotonic_ns()
-        logits = self._engine.infer(batch)[LOGITS]
+        pending = submit(self._engine, batch)
         self.engine_ns += clock.monotonic_ns() - start
-        if logits.shape != (len(crops), len(self._names)) or not np.isfinite(logits).all():
-            what = (
-                f"{self._engine.description} gave logits {logits.shape} that are not {len(crops)} x {len(self._names)} numbers"
-            )
+        return pending, len(crops)
+
+    def _logits(self, pending: Pending, count: int) -> NDArray[np.float32]:
+        start = clock.monotonic_ns()
+        logits = pending.result()[LOGITS]
+        self.engine_ns += clock.monotonic_ns() - start
+        if logits.shape != (count, len(self._names)) or not np.isfinite(logits).all():
+            what = f"{self._engine.description} gave logits {logits.shape} that are not {count} x {len(self._names)} numbers"
             raise InferenceError(what, fix="run `edgecell doctor`, copy the bundle again")
         return logits
 

@@ -125,6 +125,22 @@ class OverlappingEngine(Engine, Protocol):
     def submit(self, batch: NDArray[np.float32]) -> Pending: ...
 
 
+def submit(engine: Engine, batch: NDArray[np.float32]) -> Pending:
+    """Start on a batch where the engine overlaps batches, else compute it now. Raises InferenceError."""
+    start: Callable[[NDArray[np.float32]], Pending] | None = getattr(engine, "submit", None)
+    return _Done(engine.infer(batch)) if start is None else start(batch)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Done:
+    """A batch that was computed at once."""
+
+    outputs: Mapping[str, NDArray[np.float32]]
+
+    def result(self) -> Mapping[str, NDArray[np.float32]]:
+        return self.outputs
+
+
 class Replayable(Protocol):
     """A record of what was published, for listeners that missed it. Used on the publisher's thread, while frames are waiting:
     it must be quick. Raises JournalError."""

@@ -54,6 +54,8 @@ class Stream:
     waiting: list[Operation] = field(default_factory=list)
     noted: list[Operation] | None = None
     """What a capture has seen so far."""
+    order: threading.RLock = field(default_factory=threading.RLock)
+    """Held while something is done: one after the other, whichever threads wait."""
 
 
 @dataclass(eq=False)
@@ -142,7 +144,7 @@ class Gpu:
     def broken(self, name: str) -> None:
         """From now on every call fails, as after an error on the device, and nothing is done there any more."""
         self._broken = name
-        for stream in self.streams.values():
+        for stream in list(self.streams.values()):
             stream.waiting.clear()
 
     # Memory
@@ -150,7 +152,7 @@ class Gpu:
     def allocate(self, size: int) -> int:
         self.enter("allocate")
         self._outside_capture()
-        used = sum(each.size for each in self.memory.values() if each.device == self.device)
+        used = sum(each.size for each in list(self.memory.values()) if each.device == self.device)
         if used + size > self.memory_bytes:
             raise Fault("cudaErrorMemoryAllocation")
         memory = Memory(size, self.device)
@@ -187,7 +189,7 @@ class Gpu:
         return self._find(self.pinned, address, size, "page-locked")
 
     def _find(self, memories: dict[int, Memory], address: int, size: int, kind: str) -> NDArray[np.uint8]:
-        for memory in memories.values():
+        for memory in list(memories.values()):
             if memory.address <= address and address + size <= memory.address + memory.size:
                 return memory.part(address, size)
         raise self.misuse(f"{size} bytes at an address that is no {kind} memory")
@@ -311,8 +313,9 @@ class Gpu:
 
     def _run(self, stream: Stream, until: Callable[[], bool] = lambda: False) -> None:
         try:
-            while stream.waiting and not until():
-                stream.waiting.pop(0)()
+            with stream.order:
+                while stream.waiting and not until():
+                    stream.waiting.pop(0)()
         except Fault as fault:
             self.broken(fault.name)
         if self._broken:
@@ -321,13 +324,13 @@ class Gpu:
 
     def _drain(self) -> None:
         """A free waits for the device."""
-        for stream in self.streams.values():
+        for stream in list(self.streams.values()):
             if stream.device == self.device and not self._broken:
                 self._run(stream)
 
     def _outside_capture(self) -> None:
         """Memory may not be made or freed while this thread captures: it spoils the capture."""
-        for stream in self.streams.values():
+        for stream in list(self.streams.values()):
             if stream.noted is not None:
                 stream.noted = None
                 raise Fault("cudaErrorStreamCaptureUnsupported")

@@ -17,7 +17,7 @@ from edgecell.engines.onnxrt import OnnxRuntimeEngine
 from edgecell.errors import InferenceError
 from edgecell.messages import Cell
 from edgecell.preprocess import to_batch
-from edgecell.protocols import Probe
+from edgecell.protocols import Pending, Probe
 
 
 class Scripted:
@@ -170,3 +170,32 @@ def test_labels_do_not_depend_on_the_batch(real: Classifier) -> None:
     together = real.probabilities(crops)
     alone = np.concatenate([real.probabilities([crop]) for crop in crops])
     np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+def test_batches_are_made_ready_while_others_are_computed() -> None:
+    """On an engine that overlaps: all are begun before the first answer is waited for, and answers keep their order."""
+
+    class Overlapping(Scripted):
+        def __init__(self, logits: list[list[float]]) -> None:
+            super().__init__(logits)
+            self.told: list[str] = []
+
+        def submit(self, batch: NDArray[np.float32]) -> Pending:
+            self.told.append(f"begin {len(batch)}")
+            outputs, told = self.infer(batch), self.told
+
+            class Answer:
+                def result(self) -> Mapping[str, NDArray[np.float32]]:
+                    told.append(f"end {len(batch)}")
+                    return outputs
+
+            return Answer()
+
+    of = bundle()
+    largest = of.manifest.input.batch.max
+    logits = [[5.0, float(at), 0.0] for at in range(largest + 3)]
+    engine, plain = Overlapping(logits), Scripted(logits)
+    crops = tiny_crops(largest + 3)
+    found = Classifier(engine, of).probabilities(crops)
+    assert engine.told == [f"begin {largest}", "begin 3", f"end {largest}", "end 3"]
+    np.testing.assert_array_equal(found, Classifier(plain, of).probabilities(crops))
