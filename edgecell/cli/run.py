@@ -60,7 +60,8 @@ def command(
     """Grab frames, find and classify their cells, count, and publish the counts.
 
     Without any argument it looks at the phantom slide, a drawn smear, for 200 frames, and ends with its counts beside what was
-    drawn. Ctrl-C or SIGTERM finish the frames that were read, publish the final counts and exit with 0.
+    drawn. Ctrl-C or SIGTERM finish the frames that were read, publish the final counts and exit with 0, within two
+    seconds: what cannot be finished in that time is counted as dropped.
 
     Every window is in the journal before it is published, by default in ~/.local/state/edgecell/journal. The phantom slide
     without a settings file keeps none, for it counts nothing real.

@@ -34,8 +34,8 @@ class Memory:
         return {"memory": Trouble(self._short)} if self._short else {}
 
     def _looked(self) -> str:
-        held = _mib(self._proc / "self" / "status", "VmRSS:")
-        if self._limit_mib is not None and held is not None and held > self._limit_mib:
+        held = None if self._limit_mib is None else _mib(self._proc / "self" / "status", "VmRSS:")
+        if held is not None and held > (self._limit_mib or 0):
             return f"memory is short: {held:.0f} MiB held, more than the {self._limit_mib} of memory_mib"
         free = _mib(self._proc / "meminfo", "MemAvailable:")
         return f"memory is short: {free:.0f} MiB left on this machine" if free is not None and free < LEAST_FREE_MIB else ""

@@ -141,6 +141,12 @@ def test_it_can_be_opened_again(part: Any, tiny: Bundle, batch: NDArray[np.float
     np.testing.assert_array_equal(*answers)
 
 
+def test_closing_it_once_more_harms_nothing(part: Any, tiny: Bundle) -> None:
+    """One that could not be opened again is closed by whoever had opened it first."""
+    with part(model_of(part, tiny), manifest=tiny.manifest) as opened:
+        opened.__exit__(None, None, None)
+
+
 def test_construction_touches_nothing(part: Any, tmp_path: Path) -> None:
     engine = part(tmp_path / "nowhere.onnx")
     with pytest.raises(EngineError, match=r"nowhere\.onnx"):

@@ -3,10 +3,11 @@
 The stand-ins wait for each other by events, never for a time to pass.
 """
 
+import dataclasses
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,7 @@ from typing_extensions import Self
 from edgecell import app, clock, pipeline, tally
 from edgecell.bundle import Bundle
 from edgecell.classify import Classifier
+from edgecell.engines.onnxrt import OnnxRuntimeEngine
 from edgecell.errors import FrameTimeout, InferenceError, SourceUnavailable
 from edgecell.gate import GateState, Limits
 from edgecell.ledger import Identity
@@ -382,6 +384,34 @@ def test_each_part_stays_on_its_thread() -> None:
     assert set(bench.camera.threads) == {"edgecell capture"}
     assert set(bench.finder.threads) == {"edgecell detect"}
     assert (bench.camera.closed, bench.finder.closed) == (1, 1)
+
+
+def test_each_engine_stays_on_its_thread(tmp_path: Path) -> None:
+    used: list[tuple[str, str]] = []
+
+    class Noting(OnnxRuntimeEngine):
+        def __enter__(self) -> Self:
+            self.note()
+            return super().__enter__()
+
+        def __exit__(self, *error: Any) -> None:
+            self.note()
+            super().__exit__(*error)
+
+        def infer(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+            self.note()
+            return super().infer(batch)
+
+        def note(self) -> None:
+            used.append((self._model.parent.name, threading.current_thread().name))
+
+    bundle = make_tiny_bundle(tmp_path / "tiny")
+    bus = PartSettings(part="zmq", options={"endpoint": "tcp://127.0.0.1:*"})
+    plan = app.plan(Settings(models={"nucleated": str(bundle.path)}, source=phantom(tmp_path), publisher=bus))
+    noted = {role: dataclasses.replace(chosen, part=Noting) for role, chosen in plan.engines.items()}
+    with dataclasses.replace(plan, engines=noted).runtime(Onlooker()) as threaded:
+        threaded.run()
+    assert set(used) == {("tiny", "edgecell classify"), ("cells3", "edgecell detect")}
 
 
 # Errors
