@@ -155,6 +155,12 @@ def test_out_of_memory_says_what_to_do(cuda: Cuda, gpu: Gpu) -> None:
         cuda.free(cuda.allocate(SIZE))
 
 
+def test_a_binding_for_a_newer_cuda_than_the_driver_s_says_which_to_install(gpu: Gpu) -> None:
+    gpu.fail("get device", name="cudaErrorInsufficientDriver")
+    with pytest.raises(InferenceError, match=r"Fix: .*cuda-bindings<13"):
+        CudaPython(0)
+
+
 @pytest.mark.parametrize("call", ["stream", "event", "pinned"])
 def test_what_fails_is_an_error_of_edgecell(cuda: Cuda, gpu: Gpu, call: str) -> None:
     gpu.fail(call)

@@ -117,6 +117,11 @@ def failed(call: str, name: str, text: str) -> InferenceError:
         fix = (
             "stop what else uses the device's memory (`nvidia-smi`, on a Jetson `tegrastats`), or run smaller batches or images"
         )
+    elif name == "cudaErrorInsufficientDriver":
+        fix = (
+            "install the binding for the CUDA that the driver supports (`edgecell doctor` shows it), "
+            "for CUDA 12 `pip install 'cuda-bindings<13'`; or a newer driver"
+        )
     else:
         fix = "start again; if it comes back, look at `edgecell doctor` and at what the kernel says (`dmesg`)"
     return InferenceError(f"CUDA: {call} failed: {name} ({text})", fix=fix)
