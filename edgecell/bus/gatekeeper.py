@@ -59,7 +59,7 @@ class Gatekeeper:
         self.socket = context.socket(zmq.REP)
         self.socket.bind(ZAP)
         own = curve.fingerprint(curve.public_of(self._secret))
-        LOG.info("the bus is encrypted with key %s; %d listeners are allowed", own, len(self._allowed))
+        LOG.info("the bus is encrypted with key %s; listeners allowed: %d", own, len(self._allowed))
 
     def close(self) -> None:
         if self.socket is not None:
