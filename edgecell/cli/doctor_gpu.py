@@ -18,11 +18,12 @@ UNVERIFIED = "not yet verified on a GPU: what is tested of it runs on stand-ins 
 def entries(root: Path, found: Accelerators) -> Iterator[Entry]:
     """root: where /proc, /sys, /etc and /var are looked for."""
     module = read(root / "proc/driver/nvidia/version").partition("\n")[0].removeprefix("NVRM version: ")
-    yield Entry(subject="NVIDIA driver", has=module, lacks="" if module else "none loaded: not needed, models run on the CPU")
+    has = module or ("answers, of unknown version" if found.cuda else "")  # /proc has nothing of it in some virtual machines
+    yield Entry(subject="NVIDIA driver", has=has, lacks="" if has else "none loaded: not needed, models run on the CPU")
     yield from _jetson(root)
     if module or found.cuda:
-        has = f"{found.cuda}, as far as the driver supports it" if found.cuda else ""
-        yield Entry(subject="CUDA", has=has, lacks=found.no_driver)
+        supported = f"{found.cuda}, as far as the driver supports it" if found.cuda else ""
+        yield Entry(subject="CUDA", has=supported, lacks=found.no_driver)
     for number, each in enumerate(found.gpus):
         memory = f"{each.memory_bytes / GIB:.1f} GiB"
         yield Entry(subject=f"GPU {number}", has=f"{each.name}, compute capability {each.compute_capability}, {memory}")

@@ -203,7 +203,8 @@ def _verify_and_time(site: _Site, trials: list[_Trial], place: Path) -> None:
             else:
                 verified = msgspec.structs.replace(trial.record, deviation=report.deviation, tolerance=report.tolerance)
                 passed.append((trial, verified, engine))
-        site.tell(site.bundle.manifest.name, Progress(elapsed_s=0, phase="timing"))
+        if passed:
+            site.tell(site.bundle.manifest.name, Progress(elapsed_s=0, phase="timing"))
         shapes = plans.profile_of(site.bundle.manifest)
         figures = medians_ms([engine for _, _, engine in passed], [shapes.min, shapes.opt])
     for (trial, verified, _), p50_ms in zip(passed, figures, strict=True):

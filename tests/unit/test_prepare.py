@@ -299,7 +299,7 @@ class Takes:
 def test_medians_are_of_runs_in_turns_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     now, calls = [0], list[Takes]()
     monkeypatch.setattr(clock, "monotonic_ns", lambda: now[0])
-    slow_at_first = Takes(lambda count: 500.0 if count % (timing.WARM_UP + timing.ROUNDS) < timing.WARM_UP else 2.0, now, calls)
+    slow_at_first = Takes(lambda count: 50.0 if count % (timing.WARM_UP + timing.ROUNDS) < timing.WARM_UP else 2.0, now, calls)
     steady = Takes(lambda count: 3.0, now, calls)
     engines: Any = [slow_at_first, steady]
     assert timing.medians_ms(engines, [(1, 3, 8, 8), (4, 3, 8, 8)]) == [{1: 2.0, 4: 8.0}, {1: 3.0, 4: 12.0}]
@@ -308,6 +308,14 @@ def test_medians_are_of_runs_in_turns_after_a_warm_up(monkeypatch: pytest.Monkey
     firsts = sum(pair[0] is steady for pair in pairs)
     assert 0.3 < firsts / len(pairs) < 0.7
     assert timing.medians_ms([], [(1, 3, 8, 8)]) == []
+
+
+def test_slow_models_are_timed_fewer_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = [0], list[Takes]()
+    monkeypatch.setattr(clock, "monotonic_ns", lambda: now[0])
+    engines: Any = [Takes(lambda count: 1000.0, now, calls), Takes(lambda count: 3000.0, now, calls)]
+    assert timing.medians_ms(engines, [(1, 3, 8, 8)]) == [{1: 1000.0}, {1: 3000.0}]
+    assert len(calls) == 2 * 2 * timing.LEAST
 
 
 def test_the_command_says_what_it_did(tiny: Bundle, cache: Path, machine: StandInMachine) -> None:
