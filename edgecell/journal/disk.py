@@ -8,7 +8,7 @@ from edgecell.errors import JournalError
 
 MIB = 1 << 20
 WARN_MIB, CROPS_MIB, RUN_MIB = 2048, 1024, 128
-"""Free MiB below which each of them happens. A window of 100 cells takes 5 KB: 128 MiB last for 7 hours of one a second."""
+"""Free MiB below which each of them happens. A window of 500 cells takes 11 KB: 128 MiB last three hours of one a second."""
 
 Room = Literal["enough", "little", "no_crops", "no_run"]
 

@@ -1,15 +1,19 @@
 """How `edgecell run` shows itself on a terminal; what it prints for machines is in tests/system/test_run.py."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from bus_messages import counts_message, heartbeat
+from command_line import called
 
-from edgecell import clock
+from edgecell import app, clock
 from edgecell.cli.run import JsonLines, PlainLines, Screen
+from edgecell.errors import SettingsError
 from edgecell.messages import NOTICE
 from edgecell.protocols import Progress
 from edgecell.selftest import MARK, Outcome
+from edgecell.settings import Settings
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 LAST = Progress(counts=counts_message(9), state="stopped", fps=31.4)
@@ -104,3 +108,44 @@ def test_plain_lines_tell_the_state_every_few_seconds(
     shown = capsys.readouterr()
     assert shown.err.count("30.0 frames/s | #3 bench-3 slide-17") == 3
     assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ((), False),
+        (("--source", "phantom:seed=4"), False),
+        (("--source", "phantom:seed=4", "--resume"), True),
+        (("--source", "images:slides"), True),
+        (("box.toml",), True),
+        (("off.toml",), False),
+        (("off.toml", "--journal", "here"), True),
+        (("box.toml", "--no-journal"), False),
+        (("--journal", "here"), True),
+    ],
+)
+def test_a_journal_is_kept_of_all_but_the_demonstration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: tuple[str, ...], kept: bool
+) -> None:
+    (tmp_path / "box.toml").write_text("[source]\npart = 'phantom'\n")
+    (tmp_path / "off.toml").write_text("[journal]\nenabled = false\n")
+    (tmp_path / "slides").mkdir()
+    monkeypatch.chdir(tmp_path)
+    planned: list[Settings] = []
+
+    def remember(settings: Settings) -> app.Plan:
+        planned.append(settings)
+        raise SettingsError("far enough")
+
+    monkeypatch.setattr(app, "plan", remember)
+    assert called("run", *line).code == 2
+    journal = planned[0].journal
+    assert (journal is not None and journal.enabled) == kept
+    if "here" in line:
+        assert journal
+        assert journal.folder == Path("here")
+
+
+def test_a_journal_cannot_be_both_kept_and_not() -> None:
+    ended = called("run", "--journal", "here", "--no-journal")
+    assert (ended.code, "exclude each other" in ended.err) == (2, True)
