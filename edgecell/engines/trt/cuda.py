@@ -90,24 +90,29 @@ class Cuda(Protocol):
     def free_graph(self, graph: int) -> None: ...
 
 
-def open_cuda(device: int = 0) -> Cuda:
-    """The first binding that is installed, on that device. Raises MissingDependency, InferenceError."""
-    found: Cuda = find_binding()(device)
+def open_cuda(device: int = 0, supported: str = "") -> Cuda:
+    """The first binding that can be used, on that device. supported: see `find_binding`. Raises MissingDependency,
+    InferenceError."""
+    found: Cuda = find_binding(supported)(device)
     return found
 
 
-def find_binding() -> Any:
-    """The class of the first binding that is installed; the device is not touched. Raises MissingDependency."""
+def find_binding(supported: str = "") -> Any:
+    """The class of the first binding that can be used; the device is not touched. Raises MissingDependency.
+
+    supported: the CUDA that the driver supports, as in "12.6", "" if unknown: a binding for a newer one is of no use.
+    """
     reasons = []
     for each in _BINDINGS:
         module, _, name = each.partition(":")
         binding = getattr(importlib.import_module(module), name)
         try:
-            binding.version()
+            problem = binding.problem(supported)
         except (ImportError, OSError) as error:
-            reasons.append(" ".join(str(error).split()))
-        else:
+            problem = " ".join(str(error).split())
+        if not problem:
             return binding
+        reasons.append(problem)
     raise MissingDependency(f"no CUDA binding for Python ({'; '.join(reasons)})", fix=_INSTALL)
 
 

@@ -53,6 +53,15 @@ class CudaPython:
 
         return cuda.bindings.__version__
 
+    @classmethod
+    def problem(cls, supported: str) -> str:
+        """Why it cannot be used, "" if it can. Its version is that of the CUDA that it is for. Raises ImportError."""
+        version = cls.version()
+        if not supported or int(version.partition(".")[0]) <= int(supported.partition(".")[0]):
+            return ""
+        older = f"pip install 'cuda-bindings<{int(supported.partition('.')[0]) + 1}'"
+        return f"{cls.title} {version} is for a newer CUDA than {supported}, which the driver supports: {older}"
+
     @contextmanager
     def current(self) -> Iterator[None]:
         """Set the thread's device, and set it back."""

@@ -62,7 +62,7 @@ class TensorRtEngine:
             version = f"driver for CUDA {found.version}"
             vendor = library.find(found)
             version = f"tensorrt {vendor.text}"
-            binding = find_binding()
+            binding = find_binding(found.version)
         except EdgecellError as error:
             return Probe(usable=False, version=version, missing=f"{error.what}: {error.fix}")
         return Probe(usable=True, version=f"{version}, {binding.title} {binding.version()}")
@@ -85,7 +85,7 @@ class TensorRtEngine:
         with ExitStack() as stack:
             vendor, machine = _look(self._options)
             stored = plans.prepared(self._model, self._manifest, machine, plans.folder_of(self._options.cache))
-            cuda = open_cuda(self._options.device)
+            cuda = open_cuda(self._options.device, machine.driver)
             stack.callback(cuda.close)
             execution = Execution(vendor, stored.plan, cuda, graphs=self._options.cuda_graphs)
             try:

@@ -46,6 +46,12 @@ class PyCuda:
 
         return str(pycuda.VERSION_TEXT)
 
+    @classmethod
+    def problem(cls, supported: str) -> str:  # noqa: ARG003 the seam's
+        """It was built here, against what is here. Raises ImportError."""
+        cls.version()
+        return ""
+
     @contextmanager
     def current(self) -> Iterator[None]:
         """Push the context, and pop it."""

@@ -1,6 +1,7 @@
 """TensorRT's engine on stand-ins: what is missing, golden cells through the whole path, and that all is freed."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tiny_bundle import make_tiny_bundle, tiny_crops
 from trt_stand_in_plan import store_plan
 
 from edgecell.bundle import Bundle, Encoding, open_bundle
-from edgecell.engines.trt import cuda
+from edgecell.engines.trt import cuda as seam
 from edgecell.engines.trt.engine import TensorRtEngine, TensorRtOptions
 from edgecell.errors import EngineBuildError, EngineError, InferenceError, MissingDependency
 from edgecell.golden import replay
@@ -56,7 +57,7 @@ def test_golden_cells_of_a_shipped_bundle_go_through_the_whole_path(
 
 
 def only_pycuda(machine: StandInMachine) -> None:
-    machine.patch.setattr(cuda, "_BINDINGS", ("edgecell.engines.trt.pycuda_binding:PyCuda",))
+    machine.patch.setattr(seam, "_BINDINGS", ("edgecell.engines.trt.pycuda_binding:PyCuda",))
 
 
 def test_probe_names_what_is_there(machine: StandInMachine, gpu: Gpu) -> None:
@@ -89,7 +90,7 @@ def test_probe_with_a_tensorrt_that_does_not_load_says_so(machine: StandInMachin
 def test_without_a_cuda_binding_both_ways_to_get_one_are_named(machine: StandInMachine, tiny: Bundle) -> None:
     store_plan(tiny, "s8s8")
     for name in ("cuda.bindings", "cuda.bindings.runtime", "pycuda", "pycuda.driver"):
-        machine.patch.setitem(__import__("sys").modules, name, None)
+        machine.patch.setitem(sys.modules, name, None)
     probe = TensorRtEngine.probe()
     assert not probe.usable
     assert probe.version == "tensorrt 10.3.0"
@@ -97,6 +98,22 @@ def test_without_a_cuda_binding_both_ways_to_get_one_are_named(machine: StandInM
         assert text in probe.missing
     with pytest.raises(MissingDependency, match=r"no CUDA binding.*Fix: .*edgecell\[cuda\]"):
         engine_of(tiny, "s8s8").__enter__()
+
+
+def test_a_binding_for_a_newer_cuda_than_the_driver_s_is_of_no_use(machine: StandInMachine, tiny: Bundle) -> None:
+    import cuda.bindings
+
+    machine.patch.setattr(cuda.bindings, "__version__", "13.5.0")
+    assert ", pycuda " in TensorRtEngine.probe().version
+    machine.patch.setitem(sys.modules, "pycuda", None)
+    probe = TensorRtEngine.probe()
+    assert not probe.usable
+    assert "13.5.0 is for a newer CUDA than 12.6, which the driver supports: pip install 'cuda-bindings<13'" in probe.missing
+    store_plan(tiny, "s8s8")
+    with pytest.raises(MissingDependency, match="cuda-bindings<13"):
+        engine_of(tiny, "s8s8").__enter__()
+    machine.driver(version=13000)
+    assert ", cuda-python 13.5.0" in TensorRtEngine.probe().version
 
 
 def test_without_a_plan_the_fix_is_to_prepare(machine: StandInMachine, tiny: Bundle, gpu: Gpu) -> None:
