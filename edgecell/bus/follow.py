@@ -161,8 +161,8 @@ class Follower:
     def _read(self, asking: _CatchUp, page: Replayed) -> None:
         if page.error:
             self.last_problem = page.error
-            asking.due_ns += round(page.retry_s * 1e9)
-            if not page.retry_s:
+            asking.due_ns += round(min(max(0.0, page.retry_s), PAUSE_S) * 1e9)
+            if page.retry_s <= 0:
                 self._give_up(asking)
         elif page.messages:
             self._take(asking, page.messages)

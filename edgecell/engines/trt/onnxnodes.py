@@ -49,3 +49,5 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         value, shift, at = value | (byte & 0x7F) << shift, shift + 7, at + 1
         if byte < 0x80:
             return value, at
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits in an ONNX file")
