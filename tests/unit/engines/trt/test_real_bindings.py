@@ -3,19 +3,27 @@
 The bindings are the vendor's wheels, imported in a process of their own. What they stand on is `tests/stand_ins/libnvinfer.c`.
 """
 
+import ast
+import importlib
 import json
 import os
 import subprocess
 import sys
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import vendor_names
 import vendor_wheels
 from vendor_names import Use, Version
 
+from edgecell.engines.trt.library import Library
+from edgecell.errors import EngineError
+
 ROOT = Path(__file__).parents[4]
+ANY_MODULE: Any = None
 PACKAGE = "edgecell.engines.trt"
 MEETS_OURS = """
 import tensorrt_bindings as trt
@@ -139,3 +147,33 @@ def test_the_stand_in_knows_nothing_that_the_real_one_does_not(version: Version,
         for argument in arguments or [""]
     ]
     assert [missing for each in uses if (missing := each.missing(real))] == []
+
+
+def picked() -> list[tuple[str, list[Any]]]:
+    """Where a way is picked by version, and the ways, in all modules of the package."""
+    found = []
+    for path in sorted((ROOT / PACKAGE.replace(".", "/")).glob("*.py")):
+        module = importlib.import_module(f"{PACKAGE}.{path.stem}")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "pick":
+                ways = [attrgetter(ast.unparse(each))(module) for each in node.args]
+                found.append((f"{path.name}:{node.lineno}", ways))
+    return found
+
+
+def test_every_version_has_exactly_one_way_wherever_ways_part() -> None:
+    versions = [(8, 6), *((10, minor) for minor in range(20)), *((11, minor) for minor in range(10))]
+    places = picked()
+    assert len(places) >= 8
+    for version in versions:
+        library = Library(module=ANY_MODULE, version=version, text="")
+        for place, ways in places:
+            assert sum(serves(library, way) for way in ways) == 1, f"{place}, {version}"
+
+
+def serves(library: Library, way: Any) -> bool:
+    try:
+        library.pick(way)
+    except EngineError:
+        return False
+    return True
