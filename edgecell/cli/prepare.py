@@ -45,7 +45,7 @@ class _Target(NamedTuple):
     type=click.Path(path_type=Path),
     help="Build nothing: pack the bundles for a device without internet.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON line a bundle.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a bundle; of an export one in all.")
 def command(what: tuple[str, ...], force: bool, export: Path | None, as_json: bool) -> None:
     """Make model bundles ready for TensorRT on this device.
 
@@ -69,8 +69,8 @@ def command(what: tuple[str, ...], force: bool, export: Path | None, as_json: bo
     if not targets:
         raise SettingsError(f"{' '.join(what)} names no bundle", fix="name one under [models]")
     if export is not None:
-        for name in offline.export([each.bundle for each in targets], folder_of(targets[0].engine.options.cache), export):
-            click.echo(name)
+        content = offline.export([each.bundle for each in targets], folder_of(targets[0].engine.options.cache), export)
+        click.echo(msgspec.json.encode({"file": str(export), "content": content}) if as_json else "\n".join(content))
         click.echo(f"{export}: unpack it on the device, then `edgecell prepare ./unpacked`", err=True)
         return
     failures = []

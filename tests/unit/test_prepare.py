@@ -415,7 +415,9 @@ def test_an_export_needs_no_device_and_its_mistakes_are_one_line(
     tiny: Bundle, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver, "LIBRARY", "libnowhere.so.1")
-    assert called("prepare", tiny.path, "--offline-export", tmp_path / "out.zip").code == 0
+    (told,) = called("prepare", tiny.path, "--offline-export", tmp_path / "out.zip", "--json").documents
+    assert told["file"] == str(tmp_path / "out.zip")
+    assert "bundles/tiny/s8s8.onnx" in told["content"]
     other = make_tiny_bundle(tmp_path / "other")
     certified(other.path, msgspec.structs.replace(other.manifest, version="2.0.0"))
     twice = called("prepare", tiny.path, other.path, "--offline-export", tmp_path / "out.zip")
