@@ -28,17 +28,18 @@ class Details:
     cells: tuple[RecordedCell, ...] = ()
 
 
-def resumed(books: Books, settings: RunSettings, *, again: bool) -> Books:
+def resumed(books: Books, settings: RunSettings, *, again: bool, programs: int = 1) -> Books:
     """The books of a run that goes on after its program ended. again: whether the source gives the frames that were in flight
     once more; if not, the run begins by dropping them.
 
-    Heartbeats are in no journal: as many numbers are passed over as may have been sent since the last window.
+    Heartbeats are in no journal: as many numbers are passed over as may have been sent since the last window, by the program
+    that made it and those that were begun since and made none; programs: how many these are.
     """
     total, in_flight = books.total, books.in_flight
     if again:
         settled = replace(total.frames, captured=total.frames.captured - total.frames.in_flight, in_flight=0)
         total, in_flight = replace(total, frames=settled), ()
-    beats = books.sequences["heartbeat"] + int(settings.window_s / settings.heartbeat_s) + 2
+    beats = books.sequences["heartbeat"] + programs * (int(settings.window_s / settings.heartbeat_s) + 2)
     return replace(books, total=total, in_flight=in_flight, sequences={**books.sequences, "heartbeat": beats})
 
 

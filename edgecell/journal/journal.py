@@ -148,8 +148,8 @@ class Journal:
 
 
 class Recorder:
-    """One run's hand on the journal. state: what an earlier process left of the run; None for a new one. crops: where pictures
-    of its cells go; None where none are kept."""
+    """One run's hand on the journal. state: what an earlier program left of the run; None for a new one, and where that made no
+    window. programs: how many had the run since its last window. crops: where pictures of its cells go, if any are kept."""
 
     def __init__(
         self,
@@ -157,8 +157,10 @@ class Recorder:
         begin: RunStarted | RunResumed,
         state: State | None = None,
         crops: Crops | None = None,
+        programs: int = 0,
     ) -> None:
-        self._journal, self._begin, self.state, self._crops = journal, begin, state, crops
+        self._journal, self._begin, self._crops = journal, begin, crops
+        self.state, self.programs = state, programs
 
     @property
     def folder(self) -> Path:

@@ -178,6 +178,15 @@ class Reader:
             key=apart[-1].entry.key,
         )
 
+    def resumed(self, run_id: str) -> int:
+        """How often a run was resumed since its last window."""
+        query = (
+            "SELECT count(*) FROM events WHERE run_id = ?1 AND sequence IS NULL AND type = 'run_resumed' AND position >"
+            " (SELECT coalesce(max(position), 0) FROM events WHERE run_id = ?1 AND sequence IS NOT NULL)"
+        )
+        [(times,)] = self._rows(query, run_id)
+        return _whole(times)
+
     def windows(self, run_id: str, after_sequence: int = -1) -> Iterator[tuple[Row, Window | None]]:
         """A run's windows behind a sequence number, in order; None where the sample was erased."""
         while True:

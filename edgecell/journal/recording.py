@@ -36,7 +36,7 @@ def recording(settings: JournalSettings, started: RunStarted, resume: str | None
         if run_id is None:
             check_run(settings.folder)
         crops = stack.enter_context(Crops.open(settings.folder, settings.crop_budget_mib)) if settings.crops else None
-        yield Recorder(journal, begin, state, crops)
+        yield Recorder(journal, begin, state, crops, 0 if run_id is None else 1 + journal.reader.resumed(run_id))
 
 
 def device_key(path: str) -> Key | None:

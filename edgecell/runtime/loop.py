@@ -67,9 +67,10 @@ class Runtime:
         self._observer, self._bus = observer, Bus(publisher)
         self._identity, self._settings = identity, settings
         state, books = RunState(), Books()
-        if recorder is not None and recorder.state is not None:
-            state = from_state(recorder.state)
-            books = resumed(state.books, settings, again=isinstance(source, Seekable) and not source.live)
+        if recorder is not None and recorder.programs:
+            state = from_state(recorder.state) if recorder.state else state
+            again = isinstance(source, Seekable) and not source.live
+            books = resumed(state.books, settings, again=again, programs=recorder.programs)
         self._state, self._in_batch = state, False
         self._ledger = Ledger(
             identity=identity,

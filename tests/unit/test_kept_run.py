@@ -16,17 +16,20 @@ from journal_windows import started
 from still_run import Bench, Camera, Clock, Event, Onlooker, balanced, corrupt, frame, frames, fresh, standing
 from tiny_bundle import tiny_manifest
 
+from edgecell.books import Books, resumed
 from edgecell.errors import JournalBlocked, JournalError, SourceUnavailable
 from edgecell.journal.crops import Crops
+from edgecell.journal.events import FrameFate
 from edgecell.journal.journal import Journal, Recorder
 from edgecell.journal.reader import Reader
 from edgecell.journal.recording import LATEST, recording
 from edgecell.journal.replay import replay
 from edgecell.journal.verify import verify
 from edgecell.keeper import PATIENCE_S
-from edgecell.messages import FrameReport
+from edgecell.ledger import Identity, Ledger
+from edgecell.messages import FrameFates, FrameReport, Tally
 from edgecell.protocols import Progress
-from edgecell.settings import JournalSettings
+from edgecell.settings import JournalSettings, RunSettings
 from edgecell.wire import CountsMessage, to_wire
 
 BALLAST = 1_000_000
@@ -76,6 +79,11 @@ def check(folder: Path, *published: CountsMessage) -> None:
     assert [each.payload for each in recorded if each.sequence >= published[0].sequence] == [
         to_wire(each)[1] for each in published
     ]
+
+
+def crash(folder: Path, left: Path) -> Callable[[], object]:
+    """Something to do in a run: what a crash would leave of its folder now."""
+    return lambda: shutil.copytree(folder, left, ignore=shutil.ignore_patterns("*.lock"))
 
 
 def fates(folder: Path) -> list[tuple[int, str, str]]:
@@ -135,7 +143,7 @@ def test_a_run_cut_anywhere_goes_on_as_one(time: Clock, tmp_path: Path, at: int)
     last = kept(whole, tmp_path / "whole")[-1]
 
     cut, events = Bench(time, []), resumable(time)
-    events.insert(2 * at, lambda: shutil.copytree(tmp_path / "cut", tmp_path / "left", ignore=shutil.ignore_patterns("*.lock")))
+    events.insert(2 * at, crash(tmp_path / "cut", tmp_path / "left"))
     cut.source = Files(time, events)
     before = kept(cut, tmp_path / "cut")
     again = Bench(time, [])
@@ -153,14 +161,8 @@ def test_a_run_cut_anywhere_goes_on_as_one(time: Clock, tmp_path: Path, at: int)
 
 def test_a_camera_goes_on_with_new_numbers_and_what_was_in_flight_is_dropped(time: Clock, tmp_path: Path) -> None:
     first = Bench(time, [])
-    copied: list[int] = []
-
-    def copy() -> None:
-        if not copied:
-            copied.append(1)
-            shutil.copytree(tmp_path / "first", tmp_path / "left", ignore=shutil.ignore_patterns("*.lock"))
-
-    first.source = Camera(time, [event for each in fresh(*range(20)) for event in (0.1, each)] + [copy], live=True)
+    events = [event for each in fresh(*range(20)) for event in (0.1, each)]
+    first.source = Camera(time, [*events, crash(tmp_path / "first", tmp_path / "left")], live=True)
     before = kept(first, tmp_path / "first")
     second = Bench(time, [])
     second.source = Camera(time, [event for each in fresh(*range(20)) for event in (0.1, each)], live=True)
@@ -303,3 +305,39 @@ def test_settings_that_differ_are_named(tmp_path: Path) -> None:
 def test_no_crops_unless_they_are_asked_for(time: Clock, tmp_path: Path) -> None:
     kept(Bench(time, frames(0)), tmp_path)
     assert not Crops.there(tmp_path)
+
+
+def test_no_heartbeat_has_a_number_twice_however_often_a_run_dies_young(time: Clock, tmp_path: Path) -> None:
+    """Each program beats for just less than a window, and the folder is then as a crash leaves it."""
+    folder, numbers = tmp_path / "0", list[int]()
+    for program in range(4):
+        left = tmp_path / str(program + 1)
+        bench = Bench(time, [0.45, frame(0), 0.45, crash(folder, left), 0.01])
+        kept(bench, folder, LATEST)
+        numbers += [beat.sequence for beat in bench.heartbeats[:-1]]
+        folder = left
+    assert len(numbers) >= 8
+    assert numbers == sorted(set(numbers))
+    with Reader.open(folder) as reader:
+        assert reader.resumed("run-a") == 3
+        assert reader.run("run-a").windows == 0
+
+
+def test_frames_that_a_camera_will_not_give_again_are_dropped_at_once() -> None:
+    total = Tally(counts={"a": 3}, frames=FrameFates(captured=6, processed=3, gated=1, in_flight=2), gated_reasons={"dark": 1})
+    books = Books(total=total, in_flight=((2, 1), (5, 1)))
+    ledger = Ledger(
+        identity=Identity(device_id="d", run_id="r", sample_id="s"),
+        settings=RunSettings(window_s=2.0, heartbeat_s=0.5),
+        source_id="camera",
+        classes={},
+        books=resumed(books, RunSettings(window_s=2.0, heartbeat_s=0.5), again=False, programs=2),
+        detailed=True,
+    )
+    ledger.run(())
+    message = ledger.counts()
+    assert ledger.closed.frames == tuple(FrameFate(index, 1, "dropped", "run: interrupted") for index in (2, 5))
+    assert (message.frames.captured, message.frames.dropped, message.frames.in_flight) == (6, 2, 0)
+    assert ledger.books.sequences == {"counts": 1, "heartbeat": 12}
+    files = resumed(books, RunSettings(), again=True)
+    assert (files.total.frames.captured, files.total.frames.in_flight, files.in_flight) == (4, 0, ())
