@@ -1,5 +1,6 @@
 """The classify thread: cells of one or several frames in one batch."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from edgecell.runtime.mending import Mending
 from edgecell.runtime.stage import Classifying
 from edgecell.runtime.watchdog import Pulse
 
+LOG = logging.getLogger(__name__)
 MOST_FRAMES = 8
 """Frames that share a batch: each is an image that is held until the batch is through."""
 
@@ -69,6 +71,7 @@ class Label:
             looks, reports = self._classified(batch, tools)
         except InferenceError as error:
             if len(batch) > 1:
+                LOG.warning("classify: %d frames failed together, each is tried alone: %s", len(batch), error)
                 for look in batch:
                     self._through([look], tools, mending, done)
                 return

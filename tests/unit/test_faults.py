@@ -458,7 +458,7 @@ def test_what_a_live_camera_shows_while_the_path_is_busy_is_dropped_oldest_first
     assert last.frames.dropped >= 4  # all but the one in hand and the one in front of it
 
 
-def test_frames_that_share_a_batch_with_one_that_fails_are_counted(patched: Patched) -> None:
+def test_frames_that_share_a_batch_with_one_that_fails_are_counted(patched: Patched, caplog: pytest.LogCaptureFixture) -> None:
     """Several together fail, alone one of them does."""
     bench = patched.bench(frames(*range(4)), live=False, batch_wait_ms=1000)
     bundle = Bundle(path=patched.folder, manifest=tiny_manifest(), sha256="0" * 64)
@@ -466,6 +466,7 @@ def test_frames_that_share_a_batch_with_one_that_fails_are_counted(patched: Patc
     bench.classifiers["nucleated"] = Classifier(Flaky([0, 1]), bundle)
     last = bench.run().counts
     assert (last.frames.processed, last.frames.failed, bench.reopened) == (3, 1, 1)
+    assert "frames failed together, each is tried alone: the device was lost" in caplog.text
 
 
 def test_a_lost_bus_says_what_it_did_not_send(patched: Patched) -> None:
