@@ -73,7 +73,8 @@ def test_the_reader_in_c_lacks_nothing_after_a_long_sleep(
     reader: Path, words: tuple[Station, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is stopped while thousands of messages go by, and meets the limit on requests when it catches up."""
-    monkeypatch.setattr(replay, "BURST", 5.0)
+    monkeypatch.setattr(replay, "RATE", 25.0)
+    monkeypatch.setattr(replay, "BURST", 1.0)
     station, arguments = words
     with (tmp_path / "out").open("wb") as out, subprocess.Popen([reader, *arguments], stdout=out) as process:
         try:

@@ -1,13 +1,14 @@
 """What a listener makes of what it hears, without sockets: order, repeats, gaps, and how it asks for what it missed."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
 from bus_messages import counts_message, heartbeat
 from bus_record import MemoryRecord
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecell.bus import replay
@@ -16,6 +17,14 @@ from edgecell.bus.replay import ReplayDesk
 from edgecell.wire import TYPES, CountsMessage, Message, Replayed, to_wire
 
 AT = "tcp://127.0.0.1:5557"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unhurried() -> Iterator[None]:
+    """No page is closed because this machine is slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay, "PAGE_S", 60.0)
+        yield
 
 
 class Line:
@@ -291,6 +300,7 @@ def test_what_adds_up_is_what_the_device_sends() -> None:
     assert adds_up(counts_message())
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_is_lost_on_the_line_everything_comes_once_and_in_order(data: st.DataObject) -> None:
     """Two runs; the line drops and repeats messages as it likes, but brings the last one of the second run."""
@@ -309,6 +319,7 @@ def test_whatever_is_lost_on_the_line_everything_comes_once_and_in_order(data: s
     assert line.follower.gaps == 0
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_whatsoever_bring_it_down(rubbish: bytes) -> None:
     line = Line(MemoryRecord(run("a", *range(9))))
