@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from command_line import PATIENCE_S, Running, finished, started
+from command_line import PATIENCE_S, Running, started
 from tiny_bundle import certified, make_tiny_bundle
 
 from edgecell.bundle import Confidence
@@ -148,7 +148,8 @@ def test_nothing_is_lost_or_twice_however_often_it_is_killed(box: Path) -> None:
     record = recorded(journal)
     assert all(record.messages[sequence] == message for sequence, message in heard.items())
     frames = len(record.fates)
-    finished("run", "box.toml", "--journal", "truth", "--json", "--max-frames", frames, folder=box)
+    with started("run", "box.toml", "--journal", "truth", "--json", "--max-frames", frames, folder=box) as running:
+        assert running.process.wait(PATIENCE_S + frames) == 0
     check_against_truth(record, recorded(box / "truth"))
     assert len({message["run_id"] for message in record.messages}) == 1
     assert windows == sorted(windows)
