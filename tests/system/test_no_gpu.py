@@ -38,6 +38,7 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     if "device" in kind or "driver does" in kind:
         libraries.append(str(request.getfixturevalue("libcuda").parent))
         told["LIBCUDA_STAND_IN_DEVICES"] = "0" if kind == "no device" else "1"
+        told["LIBCUDA_STAND_IN_VERSION"] = "13090"  # new enough for any CUDA binding
         told["LIBCUDA_STAND_IN_INIT"] = "999" if kind == "driver does not start" else "0"
     if "11.4" in kind:
         python.append(str(vendor_wheels.bindings((11, 4, 0), tmp_path / "bindings")))
@@ -102,6 +103,9 @@ def test_a_library_that_fails_takes_nothing_with_it(machine: Settings) -> None:
     """The driver's word is taken, the library is real and loads; what it makes of it is an error like any other."""
     assert "edgecell prepare" in error_of(machine, *RUN, code=6)
     assert re.search(r"TensorRT \d+\.[\d.]+ could not make a builder", error_of(machine, *PREPARE, code=6))
+    report = ended(machine, "doctor")
+    assert (report.code, report.err) == (0, "")
+    assert "not yet verified on a GPU" in " ".join(report.out.split())
 
 
 @pytest.mark.parametrize("machine", ["TensorRT 8.6, no driver"], indirect=True)
