@@ -131,15 +131,18 @@ class Gpu:
         if self._broken and not also_broken:
             raise Fault(self._broken)
         if number == self._fail_at:
-            if call.startswith("wait"):
-                self.broken("cudaErrorUnknown")  # what a wait reports went wrong on the device
-            raise Fault("cudaErrorUnknown")
+            raise self._failed(call, "cudaErrorUnknown")
         after, name = self._fail.get(call, (-1, ""))
         if after == 0:
             del self._fail[call]
-            raise Fault(name)
+            raise self._failed(call, name)
         if after > 0:
             self._fail[call] = (after - 1, name)
+
+    def _failed(self, call: str, name: str) -> Fault:
+        if call.startswith("wait"):
+            self.broken(name)  # what a wait reports went wrong on the device, and stays
+        return Fault(name)
 
     def broken(self, name: str) -> None:
         """From now on every call fails, as after an error on the device, and nothing is done there any more."""

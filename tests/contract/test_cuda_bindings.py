@@ -1,5 +1,6 @@
 """What each CUDA binding must do behind `edgecell.engines.trt.cuda.Cuda`, on stand-ins for the bindings and for the GPU."""
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -169,7 +170,7 @@ def test_what_fails_is_an_error_of_edgecell(cuda: Cuda, gpu: Gpu, call: str) -> 
 
 
 def test_what_cannot_be_freed_is_logged_not_raised(cuda: Cuda, gpu: Gpu, caplog: pytest.LogCaptureFixture) -> None:
-    with cuda.current():
+    with caplog.at_level(logging.DEBUG), cuda.current():
         address = cuda.allocate(SIZE)
         gpu.fail("free")
         cuda.free(address)

@@ -133,5 +133,5 @@ def failed(call: str, name: str, text: str) -> InferenceError:
 
 
 def not_freed(error: InferenceError) -> None:
-    """Log what could not be freed: on the way out the error that led there matters, not this one."""
-    logging.getLogger("edgecell").warning("%s", error.what)
+    """Log, for `--verbose`, what could not be freed: after an error on the device, which was told, that is everything."""
+    logging.getLogger("edgecell").debug("%s", error.what)

@@ -14,12 +14,15 @@ from edgecell.errors import MissingDependency
 
 ROOT = Path(__file__).parents[4]
 PROGRAM = """
+import logging
+
 import numpy as np
 from cuda.bindings import runtime
 from edgecell.engines.trt.cuda import find_binding, open_cuda
 from edgecell.engines.trt.cuda_python import CudaPython
 from edgecell.errors import InferenceError
 
+logging.basicConfig(level=logging.DEBUG)
 assert find_binding() is CudaPython
 try:
     open_cuda()

@@ -12,6 +12,8 @@ from gpu_stand_in import Gpu
 from trt_stand_in_plan import store_plan
 
 from edgecell.bundle import open_bundle
+from edgecell.engines.trt.engine import TensorRtEngine
+from edgecell.golden import replay
 
 RUN = ("run", "--source", "phantom:seed=5,width=640,height=480", "--max-frames", 3, "--no-journal", "--json")
 
@@ -49,13 +51,18 @@ def test_a_device_that_fails_in_the_middle_ends_the_run_with_one_line(
     machine: StandInMachine, gpu: Gpu, tmp_path: Path
 ) -> None:
     for name in ("pbc8", "cells3"):
-        store_plan(open_bundle(name), "s8s8")
-    assert run(tmp_path, "trt").code == 0
-    waits = gpu.calls.count("wait event")
+        bundle = open_bundle(name)
+        store_plan(bundle, "s8s8")
+        with TensorRtEngine(bundle.file("s8s8.onnx"), manifest=bundle.manifest) as engine:
+            replay(bundle, engine, "s8s8")
+    golden = gpu.calls.count("wait event")
     gpu.reset()
-    gpu.fail("wait event", after=waits - 4, name="cudaErrorIllegalAddress")
+    gpu.fail("wait event", after=golden + 1, name="cudaErrorIllegalAddress")
     ended = run(tmp_path, "trt")
+    assert ended.code == 6
+    assert ended.err.splitlines()[-1].startswith("edgecell: error: CUDA: ")
     assert "cudaErrorIllegalAddress" in ended.err
+    assert len(ended.err.splitlines()) < 8, "what cannot be freed any more is not told one by one"
     assert "Traceback" not in ended.err
     assert (gpu.live(), gpu.misuses) == ({}, [])
 
