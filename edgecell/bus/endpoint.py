@@ -107,6 +107,16 @@ def in_use(endpoint: str, setting: str = "endpoint") -> PublishError:
     return PublishError(f"cannot listen on {endpoint}: it is in use", fix=fix)
 
 
+def file_of(endpoint: str) -> int | None:
+    """The inode of a local socket; None where there is none, as of TCP and of abstract sockets."""
+    if not endpoint.startswith("ipc://"):
+        return None
+    try:
+        return Path(endpoint.removeprefix("ipc://")).stat().st_ino
+    except OSError:
+        return None
+
+
 def bind_error(endpoint: str, error: zmq.ZMQError, setting: str = "endpoint") -> PublishError:
     """What libzmq said when it was to listen there."""
     if error.errno == errno.EADDRINUSE:

@@ -20,7 +20,7 @@ import zmq
 from typing_extensions import Self
 
 from edgecell import wire
-from edgecell.bus.endpoint import DEFAULT_ENDPOINT, KEYS_FIX, beside, bind_error, bindable, check_ipc
+from edgecell.bus.endpoint import DEFAULT_ENDPOINT, KEYS_FIX, beside, bind_error, bindable, check_ipc, file_of
 from edgecell.bus.gatekeeper import Gatekeeper
 from edgecell.bus.replay import ReplayDesk
 from edgecell.errors import PublishError, SettingsError
@@ -75,6 +75,7 @@ class ZmqPublisher:
         self.unsent = 0
         self._last: dict[bytes, bytes] = {}
         self._latest = ("", -1)
+        self._files: dict[str, int | None] = {}
         self._sample = ""
         self._gatekeeper: Gatekeeper | None = None
         self._desk: ReplayDesk | None = None
@@ -126,7 +127,12 @@ class ZmqPublisher:
         if self._options.sample_ids or not isinstance(message, CountsMessage):
             return message
         self._sample = message.sample_id
-        return msgspec.structs.replace(message, sample_id="", invalid_reason=self._unnamed(message.invalid_reason))
+        return msgspec.structs.replace(
+            message,
+            sample_id="",
+            invalid_reason=self._unnamed(message.invalid_reason),
+            remarks=tuple(map(self._unnamed, message.remarks)),
+        )
 
     def _unnamed(self, text: str) -> str:
         """A text without the sample's id: files are often named after it."""
@@ -150,9 +156,11 @@ class ZmqPublisher:
     def serve(self, timeout_s: float) -> None:
         """Wait at most timeout_s for somebody to ask something: to be let in, to subscribe, to be given what was missed.
 
-        Raises PublishError when the endpoint is lost while a revoked listener is cut off.
+        Raises PublishError when the endpoint is lost: a local socket whose file somebody removed, or while a revoked listener
+        is cut off.
         """
         bus = self._open()
+        self._check_files()
         if self._gatekeeper is not None and self._gatekeeper.cut():
             self._begin_again()
             bus = self._open()
@@ -164,6 +172,13 @@ class ZmqPublisher:
             self._subscribe(bus)
         if self._desk is not None:
             self._desk.answer()
+
+    def _check_files(self) -> None:
+        """libzmq goes on as if nothing had happened, but nobody can connect any more."""
+        for endpoint, file in self._files.items():
+            if file_of(endpoint) != file:
+                what = f"nobody can connect to {endpoint} any more: its socket was removed, or replaced by another"
+                raise PublishError(what, fix="leave it alone while edgecell runs; it is made again")
 
     def _subscribe(self, bus: "zmq.Socket[bytes]") -> None:
         """Send the last message of what was asked for, once however many asked."""
@@ -198,6 +213,7 @@ class ZmqPublisher:
         except PublishError:
             self._close(0)
             raise
+        self._files = {each: file_of(each) for each in (self.endpoint, self.replay_endpoint)}
 
     def _close(self, linger_ms: int) -> None:
         if self._socket is not None:
@@ -219,6 +235,8 @@ class ZmqPublisher:
             self._open().send_multipart([topic, payload], zmq.NOBLOCK)
         except zmq.Again:
             self.unsent += 1
+        except zmq.ZMQError as error:
+            raise PublishError(f"the bus on {self.endpoint} is lost: {error.strerror}") from None
 
     def _set_up(self, bus: "zmq.Socket[bytes]") -> None:
         bus.setsockopt(zmq.XPUB_VERBOSE, 1)  # without it a second listener of the same topic is not announced

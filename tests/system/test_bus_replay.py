@@ -22,7 +22,7 @@ from edgecell.bus import replay
 from edgecell.client import AsyncSubscriber, Position, Subscriber
 from edgecell.errors import PublishError
 from edgecell.publishers.zmq import ZmqPublisher
-from edgecell.wire import CountsMessage, to_wire
+from edgecell.wire import CountsMessage, Heartbeat, to_wire
 
 PATIENCE_S = 30.0
 SCHEMAS = Path(edgecell.__file__).parent / "schemas"
@@ -198,9 +198,11 @@ def test_reasons_do_not_name_the_sample_either() -> None:
     """Pictures lie in folders that are named after the sample, and errors name files."""
     reason = "cannot read /data/slide-17/slide-17_001.png, slide-171.png: no such file"
     publisher = ZmqPublisher(ZmqPublisher.Options(endpoint="tcp://127.0.0.1:*"))
-    counts = publisher.outgoing(counts_message(valid=False, invalid_reason=reason))
+    counts = publisher.outgoing(counts_message(valid=False, invalid_reason=reason, remarks=(reason,)))
     beat = publisher.outgoing(heartbeat(state="failed", reason=reason))
-    for text in (counts.invalid_reason, beat.reason):  # type: ignore[union-attr]
+    assert isinstance(counts, CountsMessage)
+    assert isinstance(beat, Heartbeat)
+    for text in (counts.invalid_reason, *counts.remarks, beat.reason):
         assert text == "cannot read /data/(sample)/(sample)_001.png, slide-171.png: no such file"
 
 
