@@ -182,6 +182,18 @@ def test_pins_satisfy_pyproject_everywhere(group: str, python: str, machine: str
     assert versions.items() <= pinned("test", environment).items(), "the tests run other versions (repair: make lock)"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "requirements").rglob("*.txt")), ids=named)
+def test_whatever_is_fetched_has_one_version_and_its_hashes(path: Path) -> None:
+    """What tests fetch of vendors' packages too: some of it is imported."""
+    entries = path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    assert entries
+    for entry in entries:
+        text, *hashes = entry.split(" --hash=sha256:")
+        assert str(Requirement(text).specifier).startswith("==")
+        assert hashes
+        assert all(re.fullmatch(r"[0-9a-f]{64}\s*", each) for each in hashes)
+
+
 def test_stubs_are_pinned_within_pyproject() -> None:
     versions = pinned("stubs", environment_of(pythons()[-1], MACHINES[0]))
     assert list(versions) == ["tensorrt-stubs"]
