@@ -6,6 +6,7 @@ still in use, is a misuse that the GPU takes down.
 """
 
 import json
+import weakref
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Any
@@ -42,6 +43,25 @@ class Dims(tuple[int, ...]):
     __slots__ = ()
 
 
+class _OneLogger:
+    """The real library has one logger for all runtimes: the first one, while any of them is there. It must not go before."""
+
+    def __init__(self) -> None:
+        self.used: weakref.ref[ILogger] | None = None
+
+    def take(self, logger: ILogger) -> None:
+        if self.used is None or not GPU.others["runtimes"]:
+            self.used = weakref.ref(logger)
+        known = self.used()
+        if known is None:
+            raise GPU.misuse("the logger goes before the last runtime")
+        elif known is not logger:
+            known.log(ILogger.WARNING, "The logger passed into createInferRuntime differs from one already provided")
+
+
+LOGGER = _OneLogger()
+
+
 class Runtime:
     """Makes engines of plans."""
 
@@ -49,6 +69,7 @@ class Runtime:
 
     def __init__(self, logger: ILogger) -> None:
         assert logger._made
+        LOGGER.take(logger)
         self._logger = logger
         self._made = False
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
+from functools import cache
 from typing import TYPE_CHECKING
 
 from edgecell.engines.trt.vendor import TensorRt
@@ -11,25 +13,41 @@ if TYPE_CHECKING:
     import tensorrt
 
 
+_MOST_ERRORS = 20
+
+
+@cache
+def listener(trt: TensorRt) -> Listener:
+    """The one listener to the package `trt`, kept as long as the process lives.
+
+    TensorRT has one logger for all: while anything of it exists, it warns of a second one and goes on with the first, and its
+    registry of plugins keeps that one for good. A logger for each engine would warn whenever two are open, hear nothing of the
+    second, and be gone under the library when the first is closed.
+    """
+    return Listener(trt)
+
+
 class Listener:
-    """What TensorRT, the package `trt`, has to say. logger: for what is made with it, which must not outlive it.
+    """What TensorRT, the package `trt`, has to say. logger: for what is made with it.
 
     Warnings become warnings of the log. Errors are kept for the exception that follows them, where they belong; the rest is
     for `--verbose`.
     """
 
     def __init__(self, trt: TensorRt) -> None:
-        self._errors: list[str] = []
+        self._errors: deque[str] = deque(maxlen=_MOST_ERRORS)
         self.logger = _logger(trt, self._errors)
 
     def take(self) -> str:
-        """The errors since the last call, on one line: what a refusal without a reason was about. "" if there were none."""
-        errors = "; ".join(self._errors)
-        self._errors.clear()
-        return errors
+        """The errors since the last call, on one line: what a refusal without a reason was about. "" if there were none.
+
+        Engines of two threads that fail at the same moment may get each other's.
+        """
+        errors = [self._errors.popleft() for _ in range(len(self._errors))]
+        return "; ".join(errors)
 
 
-def _logger(trt: TensorRt, errors: list[str]) -> tensorrt.ILogger:
+def _logger(trt: TensorRt, errors: deque[str]) -> tensorrt.ILogger:
     """Also called on threads of the library's own."""
     log = logging.getLogger("edgecell.tensorrt")
     severities = trt.ILogger.Severity

@@ -1,6 +1,6 @@
 """A plan, deserialized: its tensors, the shapes it takes, and contexts that run it.
 
-TensorRT's objects must go in order: contexts, then engine, runtime, logger. A variable in the frame of a traceback would keep
+TensorRT's objects must go in order: contexts, then engine, runtime; the logger stays. A variable in the frame of a traceback would keep
 one alive beyond that, so they are held by attributes only, which are cleared in that order.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecell.engines.trt.library import Library, serves
-from edgecell.engines.trt.logger import Listener
+from edgecell.engines.trt.logger import listener
 from edgecell.engines.trt.vendor import TensorRt
 from edgecell.errors import EngineBuildError, InferenceError
 
@@ -55,7 +55,7 @@ class Network:
     def __init__(self, library: Library, plan: bytes) -> None:
         self._library = library
         self._trt = library.module
-        self.heard = Listener(library.module)
+        self.heard = listener(library.module)
         self._runtime: tensorrt.Runtime | None = None
         self._loaded: tensorrt.ICudaEngine | None = None
         self.input = ""

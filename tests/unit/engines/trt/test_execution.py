@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +315,30 @@ def test_a_plan_that_tensorrt_refuses_is_named_with_its_reason(
         execution_of(plan, cuda),
     ):
         pass
+
+
+def test_engines_side_by_side_share_the_one_logger(
+    tiny: Bundle, batch: Batch, gpu: Gpu, cuda: Cuda, version: tuple[int, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    plans = [plan_of(tiny, encoding, version=".".join(map(str, version))) for encoding in ("s8s8", "float")]
+    with execution_of(plans[0], cuda, version) as kept, caplog.at_level(logging.WARNING):
+        for plan in plans:
+            with execution_of(plan, cuda, version) as other:
+                assert_same(other.infer(batch[:1]), other.infer(batch[:1]))
+        kept.infer(batch[:1])
+    assert not caplog.records
+    assert not gpu.misuses
+
+
+def test_the_logger_outlives_the_engine_that_came_first(tiny: Bundle, batch: Batch, gpu: Gpu, cuda: Cuda) -> None:
+    plan = plan_of(tiny, "float")
+    with ExitStack() as first:
+        first.enter_context(execution_of(plan, cuda))
+        with execution_of(plan, cuda) as second:
+            first.pop_all().close()
+            with execution_of(plan, cuda):
+                second.infer(batch[:1])
+    assert not gpu.misuses
 
 
 def test_a_plan_of_halves_at_its_edge_is_refused(cuda: Cuda) -> None:
