@@ -133,7 +133,7 @@ def look(device: int) -> Machine:
     """Driver, TensorRT and binding, in this order: without a driver TensorRT would crash. Raises MissingDependency."""
     found = driver.look()
     vendor = library.find(found)
-    cuda = open_cuda(device)
+    cuda = open_cuda(device, found.version)
     chosen = found.devices[device]
     facts = {
         "device": chosen.name,

@@ -55,7 +55,7 @@ class _OneLogger:
         known = self.used()
         if known is None:
             raise GPU.misuse("the logger goes before the last runtime")
-        elif known is not logger:
+        if known is not logger:
             known.log(ILogger.WARNING, "The logger passed into createInferRuntime differs from one already provided")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from functools import cache
 from typing import TYPE_CHECKING
 
 from edgecell.engines.trt.vendor import TensorRt
@@ -14,9 +13,9 @@ if TYPE_CHECKING:
 
 
 _MOST_ERRORS = 20
+_LISTENERS: dict[object, Listener] = {}
 
 
-@cache
 def listener(trt: TensorRt) -> Listener:
     """The one listener to the package `trt`, kept as long as the process lives.
 
@@ -24,7 +23,7 @@ def listener(trt: TensorRt) -> Listener:
     registry of plugins keeps that one for good. A logger for each engine would warn whenever two are open, hear nothing of the
     second, and be gone under the library when the first is closed.
     """
-    return Listener(trt)
+    return _LISTENERS.setdefault(trt, Listener(trt))  # in one step: two threads may open their engines at once
 
 
 class Listener:

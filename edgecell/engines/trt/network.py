@@ -1,7 +1,7 @@
 """A plan, deserialized: its tensors, the shapes it takes, and contexts that run it.
 
-TensorRT's objects must go in order: contexts, then engine, runtime; the logger stays. A variable in the frame of a traceback would keep
-one alive beyond that, so they are held by attributes only, which are cleared in that order.
+TensorRT's objects must go in order: contexts, then engine, runtime; the logger stays. A variable in the frame of a traceback
+would keep one alive beyond that, so they are held by attributes only, which are cleared in that order.
 """
 
 from __future__ import annotations
