@@ -209,8 +209,10 @@ def held(folder: Path, run_id: str) -> Iterator[None]:
         if not _locked(descriptor, path):
             fix = f"stop that one first: fuser -v {path}"
             raise JournalError(f"run {run_id} is going on in another process", fix=fix)
-        yield
-        path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:  # also where the run fails: a service without its camera begins one every few seconds
+            path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
 

@@ -30,6 +30,16 @@ PRAGMA user_version = 1;
 """
 
 
+def test_a_run_that_failed_leaves_no_lock_behind(tmp_path: Path) -> None:
+    """A service whose camera is missing begins a new run every few seconds."""
+    with pytest.raises(JournalError, match="the camera is gone"), held(tmp_path, "run-a"):
+        raise JournalError("the camera is gone")
+    assert list(tmp_path.iterdir()) == []
+    with held(tmp_path, "run-a"), pytest.raises(JournalError, match="going on in another process"), held(tmp_path, "run-a"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_window_comes_back_as_it_was_written(tmp_path: Path) -> None:
     with Journal.open(tmp_path) as journal:
         filled(journal, windows=3)
