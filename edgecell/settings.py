@@ -31,7 +31,7 @@ import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -313,8 +313,9 @@ def _settings_error(text: str, keys: list[str], struct: type[Any], where: str) -
 def _fields(struct: type[Any], keys: list[str]) -> dict[str, msgspec.structs.FieldInfo]:
     """The fields of the struct found by following `keys` from `struct`; empty where that is no struct."""
     for key in keys:
-        inner = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}.get(key)
-        if not (isinstance(inner, type) and issubclass(inner, msgspec.Struct)):
+        kind = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}.get(key)
+        inner = [each for each in (kind, *get_args(kind)) if isinstance(each, type) and issubclass(each, msgspec.Struct)]
+        if not inner:
             return {}
-        struct = inner
+        struct = inner[0]
     return {field.encode_name: field for field in msgspec.structs.fields(struct)}

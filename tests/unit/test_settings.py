@@ -62,6 +62,8 @@ def test_bundle_folders_are_relative_to_the_file_and_names_stay_names(tmp_path: 
     ("text", "words"),
     [
         ("[run]\nwindow_z = 2.0", ["bench.toml", "run.window_z", "did you mean window_s?", "heartbeat_s"]),
+        ("[journal]\npaht = 'x'", ["unknown key journal.paht", "did you mean path?", "crop_budget_mib"]),
+        ("[journal]\ncrop_budget_mib = 0", ["journal.crop_budget_mib", ">= 1", "e.g. crop_budget_mib = 1024"]),
         ("sampel_id = 'x'", ["unknown key sampel_id", "did you mean sample_id?"]),
         ("[run]\nwindow_s = 'fast'", ["run.window_s", "expected `float`, got `str`", "e.g. window_s = 1.0"]),
         ("[run]\nmax_frames = 0", ["run.max_frames", ">= 1"]),
