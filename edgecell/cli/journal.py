@@ -1,6 +1,7 @@
 """`edgecell journal`: what was recorded, whether it is whole, and what to do with it."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import click
 import msgspec
 
 from edgecell.cli.watch import printable
-from edgecell.errors import JournalError
+from edgecell.errors import JournalError, SettingsError
 from edgecell.journal import erase as erasing
 from edgecell.journal import export as exporting
 from edgecell.journal import replay as replaying
@@ -22,6 +23,7 @@ from edgecell.messages import NOTICE
 from edgecell.settings import JournalSettings
 from edgecell.signature import key_id, read_public, signed_by
 
+_HEAD = re.compile("[0-9a-f]{64}")
 _FOLDER = click.argument("folder", required=False, type=click.Path(path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 _RUN = click.option("--run", "run_id", metavar="RUN_ID", help="This run only.")
@@ -78,6 +80,8 @@ def verify(folder: Path | None, key: Path | None, head: str, as_json: bool) -> N
       edgecell journal verify
       edgecell journal verify box/journal --key device.signing.pub --json
     """
+    if head and not _HEAD.fullmatch(head.lower()):
+        raise SettingsError(f"{head!r} is no head", fix="give all 64 hex digits of a chain_head")
     public = None if key is None else read_public(key)
     checks = None if public is None else lambda signature, content: signed_by(public, signature, content)
     found = verifying.verify(_path(folder), checks=checks, published=head.lower())

@@ -77,6 +77,8 @@ def test_verify_and_replay_of_a_whole_journal(folder: Path) -> None:
 def test_what_is_wrong_is_named_with_exit_code_8(folder: Path) -> None:
     other = called("journal", "verify", folder, "--head", "ab" * 32)
     assert (other.code, "no event has the head abab" in other.err) == (8, True)
+    mistyped = called("journal", "verify", folder, "--head", "abab")
+    assert (mistyped.code, mistyped.out, "'abab' is no head" in mistyped.err) == (2, "", True)
     damage(folder)
     verified = called("journal", "verify", folder, "--json")
     assert (verified.code, "event 3 is not what its entry says" in verified.err) == (8, True)
