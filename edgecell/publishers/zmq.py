@@ -115,30 +115,34 @@ class ZmqPublisher:
         """The message as it goes on the bus: without the sample's id unless that is allowed; a heartbeat with where replays are
         asked for and the latest counts, so that who lost those finds out."""
         if isinstance(message, CountsMessage):
-            self._latest = message.run_id, message.sequence
+            self._latest, self._sample = (message.run_id, message.sequence), message.sample_id
             return self._named(message)
         run_id, sequence = self._latest
         known = {"counts_sequence": sequence} if run_id == message.run_id else {}
-        told = {"replay": self.replay_endpoint, "unsent": message.unsent + self.unsent, "reason": self._unnamed(message.reason)}
+        told = {
+            "replay": self.replay_endpoint,
+            "unsent": message.unsent + self.unsent,
+            "reason": self._unnamed(message.reason, self._sample),
+        }
         return msgspec.structs.replace(message, **told, **known)
 
     def _named(self, message: Message) -> Message:
         """Counts with the sample's id if that is allowed, else without it."""
         if self._options.sample_ids or not isinstance(message, CountsMessage):
             return message
-        self._sample = message.sample_id
+        sample = message.sample_id  # of a message that was missed it may be that of an earlier run
         return msgspec.structs.replace(
             message,
             sample_id="",
-            invalid_reason=self._unnamed(message.invalid_reason),
-            remarks=tuple(map(self._unnamed, message.remarks)),
+            invalid_reason=self._unnamed(message.invalid_reason, sample),
+            remarks=tuple(self._unnamed(remark, sample) for remark in message.remarks),
         )
 
-    def _unnamed(self, text: str) -> str:
+    def _unnamed(self, text: str, sample: str) -> str:
         """A text without the sample's id: files are often named after it."""
-        if self._options.sample_ids or not self._sample:
+        if self._options.sample_ids or not sample:
             return text
-        return re.sub(rf"(?<![^\W_]){re.escape(self._sample)}(?![^\W_])", "(sample)", text)
+        return re.sub(rf"(?<![^\W_]){re.escape(sample)}(?![^\W_])", "(sample)", text)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Hand a message to every listener's queue. Never blocks.

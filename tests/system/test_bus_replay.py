@@ -206,6 +206,23 @@ def test_reasons_do_not_name_the_sample_either() -> None:
         assert text == "cannot read /data/(sample)/(sample)_001.png, slide-171.png: no such file"
 
 
+def test_fetching_an_earlier_sample_does_not_make_a_heartbeat_name_this_one() -> None:
+    old = counts_message(0, run_id="old", sample_id="slide-9", remarks=("slide-9.png", "slide-17.png"))
+    publisher = ZmqPublisher(ZmqPublisher.Options(endpoint="tcp://127.0.0.1:*"))
+    publisher.replay_from(MemoryRecord([old]))
+    with publisher, zmq.Context() as context, context.socket(zmq.DEALER) as listener:
+        publisher.outgoing(counts_message())
+        listener.connect(publisher.replay_endpoint)
+        listener.send(json.dumps({"schema": "replay/1", "id": 1, "topic": "counts/1", "run_id": "old", "after": -1}).encode())
+        while not listener.poll(1):
+            publisher.serve(1)
+        [fetched] = json.loads(listener.recv())["messages"]
+        assert (fetched["sample_id"], fetched["remarks"]) == ("", ["(sample).png", "slide-17.png"])
+        beat = publisher.outgoing(heartbeat(state="degraded", reason="no frame from /data/slide-17"))
+        assert isinstance(beat, Heartbeat)
+        assert beat.reason == "no frame from /data/(sample)"
+
+
 def test_the_next_port_is_taken_unless_told_otherwise(tmp_path: Path) -> None:
     publisher = ZmqPublisher(ZmqPublisher.Options(endpoint=f"ipc://{tmp_path}/bus"))
     publisher.replay_from(MemoryRecord())
