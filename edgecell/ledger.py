@@ -59,6 +59,7 @@ class Ledger:
         self._condition = Condition()
         self._heartbeat_due_ns = self._unsent = 0
         self._sequences = dict(books.sequences)
+        self._told_before = books.sequences["counts"] - 1
         self._started_ns = clock.monotonic_ns()
         self._window = _Window.start(self._total)
 
@@ -282,6 +283,7 @@ class Ledger:
             uptime_s=(clock.monotonic_ns() - self._started_ns) / 1e9,
             frames=frames_of(self._total.frames),
             unsent=self._unsent,
+            counts_sequence=self._told_before,  # a publisher knows of later ones
         )
 
 

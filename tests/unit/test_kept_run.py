@@ -173,6 +173,7 @@ def test_a_camera_goes_on_with_new_numbers_and_what_was_in_flight_is_dropped(tim
     assert after[-1].frames.dropped == heard[-1].frames.in_flight
     assert [index for index, _, _ in fates(tmp_path / "left")] == list(range(captured + 20))
     assert second.heartbeats[0].sequence > max(beat.sequence for beat in first.heartbeats[:-1])
+    assert (first.heartbeats[0].counts_sequence, second.heartbeats[0].counts_sequence) == (-1, heard[-1].sequence)
     check(tmp_path / "left", *after)
 
 
