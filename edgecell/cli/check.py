@@ -11,8 +11,9 @@ import msgspec
 from edgecell import app, engines, plugins, publishers, segmenters, settings, sources
 from edgecell.bundle import Bundle, open_bundle
 from edgecell.errors import EdgecellError, EngineError, MissingDependency, SettingsError
+from edgecell.journal.recording import device_key
 from edgecell.messages import Kind
-from edgecell.settings import AUTO, PartSettings, Settings, decode_options
+from edgecell.settings import AUTO, JournalSettings, PartSettings, Settings, decode_options
 from edgecell.signature import Trust
 
 TABLES = {"source": sources.TABLE, "segmenter": segmenters.TABLE, "engine": engines.TABLE, "publisher": publishers.TABLE}
@@ -37,7 +38,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--json", "as_json", is_flag=True, help="Print every finding as one JSON line.")
 def command(path: Path, as_json: bool) -> None:
     """Check a settings file: keys, values, parts and their options, model bundles (every checksum, certificate and, where
-    `[trust]` lists keys, signature), paths, endpoint.
+    `[trust]` lists keys, signature), paths, endpoint, the journal's key.
 
     Camera, engine and socket stay closed, so a file for another machine can be checked here; what this machine lacks for it is
     a warning. Exit code 0 when the file is good, else that of the first error.
@@ -70,6 +71,7 @@ def _looks(chosen: Settings) -> Iterator[tuple[str, Callable[[], Finding]]]:
         yield role, partial(own, chosen) if own else partial(_look_at_part, role, part, chosen.trust)
     for kind, name in chosen.models.items():
         yield f"models.{kind}", partial(_look_at_bundle, kind, name, chosen.trust)
+    yield "journal", partial(_look_at_journal, chosen.journal or JournalSettings())
 
 
 def _look_at_segmenter(chosen: Settings) -> Finding:
@@ -130,6 +132,14 @@ def _look_at_bundle(kind: str, name: str, trust: Trust) -> Finding:
         ok=True,
         detail=f"{manifest.name} {manifest.version}, {len(manifest.classes)} classes, files intact; {bundle.proof}",
     )
+
+
+def _look_at_journal(chosen: JournalSettings) -> Finding:
+    """Where it would lie, and whether the key that is to sign it can be used. Its folder is made when a run begins."""
+    if not chosen.enabled:
+        return Finding(subject="journal", ok=True, detail="none is kept")
+    key = device_key(chosen.key)
+    return Finding(subject="journal", ok=True, detail=f"{chosen.folder}, {f'signed by key {key.id}' if key else 'not signed'}")
 
 
 def _one_line(part: str, options: Any) -> str:

@@ -57,7 +57,14 @@ def test_good_settings_pass_and_what_lacks_here_is_a_warning(tmp_path: Path, bun
 def test_json_has_one_finding_a_line(tmp_path: Path, bundle: Path) -> None:
     text = GOOD + '[engine]\npart = "onnxrt"'
     findings = [json.loads(line) for line in checked(tmp_path, text, "--json").stdout.splitlines()]
-    assert [each["subject"] for each in findings] == ["source", "segmenter", "engine", "publisher", "models.nucleated"]
+    assert [each["subject"] for each in findings] == [
+        "source",
+        "segmenter",
+        "engine",
+        "publisher",
+        "models.nucleated",
+        "journal",
+    ]
     assert all(each["ok"] for each in findings)
     assert findings[2]["warning"]
 
@@ -73,6 +80,7 @@ def test_json_has_one_finding_a_line(tmp_path: Path, bundle: Path) -> None:
         (GOOD.replace("ipc:///tmp/never-opened", "tcp://0.0.0.0:1"), SettingsError, "that needs keys"),
         (GOOD.replace("ipc:///tmp/never-opened", "5556"), SettingsError, "tcp://HOST:PORT"),
         (GOOD.replace("./tiny", "no-such"), BundleError, "no-such"),
+        (GOOD + "[journal]\nkey = 'none.signing.key'", SettingsError, "cannot read private key"),
     ],
 )
 def test_a_mistake_is_found(tmp_path: Path, bundle: Path, text: str, error: type[EdgecellError], words: str) -> None:
