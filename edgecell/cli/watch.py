@@ -19,6 +19,11 @@ from edgecell.wire import CountsMessage, Heartbeat, Message
 
 COUNTS = "counts/1"
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_SHUT_OUT = {
+    True: " and that its log refuses no key",
+    False: ", that it needs no keys (a bus with keys says nothing without --key and --server-key)",
+}
+"""What else silence may mean to who gave keys, and to who gave none."""
 GLANCE_S = 1.0
 """Seconds between two looks at the clock while nothing comes: how old the screen may be."""
 
@@ -74,7 +79,7 @@ def command(
     try:
         listener = Subscriber(endpoint, [COUNTS] if once else tuple(wire.TYPES), key=key, server_key=server_key, replay=replay)
         with listener as bus, _view(as_json) as view:
-            _follow(bus, view, once, timeout_s)
+            _follow(bus, view, once, timeout_s, keys=key is not None)
     except KeyboardInterrupt:
         return
 
@@ -85,7 +90,7 @@ def _view(as_json: bool) -> View:
     return Screen() if sys.stdout.isatty() else PlainLines()
 
 
-def _follow(bus: Subscriber, view: View, once: bool, timeout_s: float) -> None:
+def _follow(bus: Subscriber, view: View, once: bool, timeout_s: float, *, keys: bool) -> None:
     heard_ns = told_ns = clock.monotonic_ns()
     while True:
         message = bus.receive(min(timeout_s, GLANCE_S))
@@ -99,7 +104,7 @@ def _follow(bus: Subscriber, view: View, once: bool, timeout_s: float) -> None:
             if once:
                 raise PublishError(
                     f"no counts from {bus.endpoint} within {timeout_s:g} s",
-                    fix="check that edgecell run is publishing there, or wait longer: --timeout",
+                    fix=f"check that edgecell run is publishing there{_SHUT_OUT[keys]}, or wait longer: --timeout",
                 )
             told_ns = now_ns
             view.silent((now_ns - heard_ns) / 1e9, bus)

@@ -111,6 +111,7 @@ def test_the_screen_keeps_silence_apart_from_counts(capsys: pytest.CaptureFixtur
 def test_nothing_within_the_time_out_is_an_error_with_once() -> None:
     result = CliRunner().invoke(watch.command, ["ipc:///tmp/edgecell-nobody", "--once", "--timeout", "0.2"])
     assert isinstance(result.exception, PublishError)
+    assert "a bus with keys says nothing without --key" in result.exception.fix
     assert result.output == ""
 
 
