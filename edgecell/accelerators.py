@@ -3,11 +3,14 @@
 A driver or library that does not fit can crash whoever asks, or never answer; a doctor must do neither.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -18,6 +21,8 @@ from edgecell.errors import EdgecellError
 
 PATIENCE_S = 60.0
 """The first call of a driver may take ten seconds; one that has said nothing after a minute will not."""
+GRACE_S = 2.0
+"""For a killed process to be gone."""
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,27 +48,42 @@ class Accelerators(msgspec.Struct, frozen=True, kw_only=True):
 def look() -> Accelerators:
     """Ask a child process, for PATIENCE_S at most. Raises nothing: what goes wrong is what the answer says."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(Path(each).absolute()) for each in sys.path)}
+    command = [sys.executable, "-m", "edgecell.accelerators"]
     try:
-        ended = subprocess.run(
-            [sys.executable, "-m", "edgecell.accelerators"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return _dead(f"did not answer within {PATIENCE_S:.0f} s: restart the machine, install the driver again")
+        with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as said:  # a pipe could fill, or be held open
+            asked = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=told, stderr=said)  # noqa: S603
+            try:
+                code = asked.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                _end(asked)
+                return _dead(f"did not answer within {PATIENCE_S:.0f} s: restart the machine, install the driver again")
+            return _answer(code, _content(told), _content(said))
     except OSError as error:
         return _dead(f"could not be asked: {error.strerror}")
-    if ended.returncode < 0:
-        name = signal.Signals(-ended.returncode).name
+
+
+def _end(asked: subprocess.Popen[bytes]) -> None:
+    """One that is stuck inside the driver cannot be killed: it is left behind, for waiting would not end either."""
+    asked.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        asked.wait(GRACE_S)
+
+
+def _content(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
+
+
+def _answer(code: int, told: bytes, said: bytes) -> Accelerators:
+    """What the child wrote, or how it ended."""
+    if code < 0:
+        name = next((each.name for each in signal.Signals if each == -code), f"signal {-code}")
         return _dead(f"crashed when asked ({name}): install versions of driver, CUDA and TensorRT that belong together")
     try:
-        return msgspec.json.decode(ended.stdout.splitlines()[-1] if ended.stdout else b"", type=Accelerators)
+        return msgspec.json.decode(told.splitlines()[-1] if told else b"", type=Accelerators)
     except msgspec.DecodeError:
-        said = " ".join(ended.stderr.decode("utf-8", "replace").split())[-200:]
-        return _dead(f"gave no answer (exit code {ended.returncode}): {said}")
+        words = " ".join(said.decode("utf-8", "replace").split())[-200:]
+        return _dead(f"gave no answer (exit code {code}): {words}")
 
 
 def _dead(what: str) -> Accelerators:

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -10,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import StandInMachine
 
-from edgecell import accelerators, app, bundle
+from edgecell import accelerators, app, bundle, clock
 from edgecell.accelerators import Accelerators, Gpu
 from edgecell.cli import doctor
 from edgecell.cli.entry import Entry
@@ -218,3 +221,35 @@ def test_a_library_that_crashes_or_hangs_is_an_entry(
     monkeypatch.setattr(accelerators, "PATIENCE_S", 0.4 if "sleep" in code else 60.0)
     found = entries(doctor.examine(tmp_path), "accelerators")
     assert says in found["TensorRT"].lacks
+
+
+def test_a_process_that_cannot_be_killed_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that is stuck in the kernel's driver."""
+    stuck: list[subprocess.Popen[bytes]] = []
+
+    class Stuck(subprocess.Popen[bytes]):
+        def kill(self) -> None:
+            stuck.append(self)
+
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\nif 'edgecell.accelerators' in sys.orig_argv:\n    time.sleep(20)\n    sys.exit()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(accelerators, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(accelerators, "GRACE_S", 0.1)
+    monkeypatch.setattr(subprocess, "Popen", Stuck)
+    began_ns = clock.monotonic_ns()
+    found = accelerators.look()
+    taken_s = (clock.monotonic_ns() - began_ns) / 1e9
+    stuck[0].send_signal(signal.SIGKILL)
+    stuck[0].wait()
+    assert "did not answer" in found.no_driver
+    assert taken_s < 10
+
+
+def test_without_room_for_a_file_doctor_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", none)
+    assert "No usable temporary directory" in accelerators.look().no_driver

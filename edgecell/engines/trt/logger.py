@@ -42,8 +42,9 @@ class Listener:
 
         Engines of two threads that fail at the same moment may get each other's.
         """
-        errors = [self._errors.popleft() for _ in range(len(self._errors))]
-        return "; ".join(errors)
+        errors = "; ".join(self._errors)
+        self._errors.clear()
+        return errors
 
 
 def _logger(trt: TensorRt, errors: deque[str]) -> tensorrt.ILogger:
