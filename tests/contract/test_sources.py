@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 from capture_stand_in import CaptureStandIn
+from picamera2_stand_in import Picamera2
 
 from edgecell import plugins
 from edgecell.messages import Frame
@@ -39,12 +40,17 @@ def v4l2_settings(tmp_path: Path) -> Settings:
     return {"device": str(node), "width": 160, "height": 96}
 
 
+def picamera2_settings(tmp_path: Path) -> Settings:
+    return {"width": 160, "height": 96, "exposure_us": 2000, "gain": 2, "colour_gains": [1.8, 1.4]}
+
+
 MAKERS: Mapping[str, Callable[[Path], Settings]] = {
     "phantom": phantom_settings,
     "images": images_settings,
+    "picamera2": picamera2_settings,
     "v4l2": v4l2_settings,
 }
-STAND_INS: Mapping[str, Callable[[str, int], object]] = {"v4l2": CaptureStandIn}
+STAND_INS: Mapping[str, Callable[..., object]] = {"picamera2": Picamera2, "v4l2": CaptureStandIn}
 
 
 @pytest.fixture(params=sorted(TABLE))
