@@ -36,7 +36,7 @@ echo "ended with $?"
 poweroff -f
 """
 SYSTEMD = """chroot /guest /bin/sh -c {job} || poweroff -f
-exec switch_root /guest /lib/systemd/systemd --log-target=console --log-level=err --show-status=no
+exec switch_root /guest /lib/systemd/systemd --unit=look.target --log-target=console --log-level=err --show-status=no
 """
 
 
@@ -51,12 +51,10 @@ def kernel_with(*modules: str) -> tuple[Path, Path]:
     pytest.skip(f"no kernel with {', '.join(modules)} under {root}: {named}")
 
 
-def command_line(
-    folder: Path, *, modules: Mapping[str, str], job: Sequence[str], memory_mb: int, then: str = RUN, kernel_options: str = ""
-) -> list[str]:
+def command_line(folder: Path, *, modules: Mapping[str, str], job: Sequence[str], memory_mb: int, then: str = RUN) -> list[str]:
     """Of a machine that loads `modules` (name -> its parameters), runs `job` and ends; its console is stdout.
 
-    then: SYSTEMD hands over to this machine's systemd after the job, instead of ending.
+    then: SYSTEMD hands over to this machine's systemd and its look.target after the job, instead of ending.
     The files that it boots from are made in `folder`. Skips where there is no kernel with these modules.
     """
     image, kernel_modules = kernel_with(*modules)
@@ -64,7 +62,7 @@ def command_line(
     initramfs = _initramfs(folder, kernel_modules, modules, init)
     line = [str(QEMU), "-accel", "tcg", "-cpu", "max", "-m", str(memory_mb)]
     line += ["-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio", "-kernel", str(image), "-initrd", str(initramfs)]
-    line += ["-append", f"console=ttyS0 quiet panic=1 {kernel_options}"]
+    line += ["-append", "console=ttyS0 quiet panic=1"]
     return [*line, "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"]
 
 
