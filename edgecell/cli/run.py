@@ -79,6 +79,8 @@ def command(
       edgecell run --source images:slides/17 --sample-id 17
       edgecell run --source phantom:stage=hand,fps=15 --json
     """
+    if resume and settings_file is None and (resume.endswith(".toml") or Path(resume).is_file()):
+        raise click.UsageError(f"{resume} was taken for the id of a run: write edgecell run {resume} --resume")
     chosen = settings.load(settings_file) if settings_file else Settings()
     if settings_file is None and source is None and max_frames is None:
         max_frames = DEMO_FRAMES

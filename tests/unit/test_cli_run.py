@@ -146,6 +146,13 @@ def test_a_journal_is_kept_of_all_but_the_demonstration(
         assert journal.folder == Path("here")
 
 
+def test_settings_are_not_taken_for_the_id_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    ended = called("run", "--resume", "bench.toml")
+    assert (ended.code, "write edgecell run bench.toml --resume" in ended.err) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_journal_cannot_be_both_kept_and_not() -> None:
     ended = called("run", "--journal", "here", "--no-journal")
     assert (ended.code, "exclude each other" in ended.err) == (2, True)
