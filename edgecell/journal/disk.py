@@ -30,9 +30,7 @@ def check_run(folder: Path) -> None:
     """Raises JournalError where a new run should not begin."""
     kind, free = room(folder)
     if kind == "no_run":
-        fix = (
-            f"free space, erase samples (edgecell journal erase), or keep the journal elsewhere: --journal DIR; df -h {folder}"
-        )
+        fix = f"free space (erasing samples gives none back), or keep the journal elsewhere: --journal DIR; df -h {folder}"
         raise JournalError(f"the disk of the journal {folder} has {free} MiB left, and a run needs {RUN_MIB}", fix=fix)
 
 

@@ -13,6 +13,7 @@ from journal_windows import ended, filled, started, window
 
 from edgecell.errors import JournalError
 from edgecell.journal import chain, store
+from edgecell.journal.erase import erase
 from edgecell.journal.events import RunStarted, Window
 from edgecell.journal.journal import Journal, held
 from edgecell.journal.reader import Reader, State
@@ -273,3 +274,19 @@ def test_a_journal_on_a_disk_that_may_not_be_written_is_read(tmp_path: Path) -> 
         if mounted:
             subprocess.run(["umount", folder], check=True)
         folder.chmod(0o700)
+
+
+def test_what_was_erased_makes_room_in_the_file_for_what_comes_next(tmp_path: Path) -> None:
+    def size() -> int:
+        with Journal.open(tmp_path) as journal:
+            assert journal.fold()
+        return (tmp_path / store.FILE).stat().st_size
+
+    with Journal.open(tmp_path) as journal:
+        filled(journal, windows=60)
+    before = size()
+    erase(tmp_path, "slide-17")
+    assert size() == before
+    with Journal.open(tmp_path) as journal:
+        filled(journal, windows=30, run_id="run-b", sample_id="next")
+    assert before <= size() < before * 1.2
