@@ -1,6 +1,7 @@
 """What every frame source must do, run over every entry of the table. A new source adds one line to MAKERS.
 
-Cameras run with a stand-in for their library and have no end, so that as many frames are read as the others give.
+Cameras run with a stand-in for their library, or are emulated by it, and have no end, so that as many frames are read as the
+others give.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+from basler_emulation import emulated
 from capture_stand_in import CaptureStandIn
 from picamera2_stand_in import Picamera2
 
@@ -44,18 +46,27 @@ def picamera2_settings(tmp_path: Path) -> Settings:
     return {"width": 160, "height": 96, "exposure_us": 2000, "gain": 2, "colour_gains": [1.8, 1.4]}
 
 
+def basler_settings(tmp_path: Path) -> Settings:
+    return {**emulated(tmp_path), "latest": False}
+
+
 MAKERS: Mapping[str, Callable[[Path], Settings]] = {
     "phantom": phantom_settings,
     "images": images_settings,
     "picamera2": picamera2_settings,
     "v4l2": v4l2_settings,
+    "basler": basler_settings,
 }
 STAND_INS: Mapping[str, Callable[..., object]] = {"picamera2": Picamera2, "v4l2": CaptureStandIn}
+CAMERAS = {*STAND_INS, "basler"}
 
 
 @pytest.fixture(params=sorted(TABLE))
-def part(request: pytest.FixtureRequest) -> tuple[str, type[Any]]:
+def part(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, type[Any]]:
     name = str(request.param)
+    if name == "basler":
+        pytest.importorskip("pypylon")
+        monkeypatch.setenv("PYLON_CAMEMU", "1")
     return name, plugins.load("source", TABLE, name)
 
 
@@ -111,7 +122,7 @@ def test_a_frame_outlives_the_next_read(source: FrameSource) -> None:
 
 
 def test_the_end_stays_the_end(part: tuple[str, type[Any]], source: FrameSource) -> None:
-    if part[0] in STAND_INS:
+    if part[0] in CAMERAS:
         pytest.skip("a camera has no end")
     with source:
         everything(source)
