@@ -158,7 +158,7 @@ def test_out_of_memory_says_what_to_do(cuda: Cuda, gpu: Gpu) -> None:
 
 def test_a_binding_for_a_newer_cuda_than_the_driver_s_says_which_to_install(gpu: Gpu) -> None:
     gpu.fail("get device", name="cudaErrorInsufficientDriver")
-    with pytest.raises(InferenceError, match=r"Fix: .*cuda-bindings<13"):
+    with pytest.raises(InferenceError, match=r"Fix: .*cuda-bindings<13.*JetPack 6.*cuda-python==12\.6"):
         CudaPython(0)
 
 

@@ -75,6 +75,6 @@ def test_what_the_image_copies_is_in_the_checkout_or_made_by_make_wheel() -> Non
 def test_the_image_takes_base_and_binding_as_arguments() -> None:
     arguments = dict(re.findall(r'^ARG (\w+)="?([^"\n]+)"?$', DOCKERFILE, re.MULTILINE))
     assert arguments["BASE"] == "nvcr.io/nvidia/l4t-tensorrt:r10.3.0-runtime"
-    assert arguments["CUDA_BINDING"] == "cuda-bindings>=12.6,<13"
+    assert arguments["CUDA_BINDING"] == "cuda-python==12.6.2.post1"
     assert "FROM ${BASE}" in DOCKERFILE
     assert "USER edgecell" in DOCKERFILE

@@ -125,7 +125,8 @@ def failed(call: str, name: str, text: str) -> InferenceError:
     elif name == "cudaErrorInsufficientDriver":
         fix = (
             "install the binding for the CUDA that the driver supports (`edgecell doctor` shows it), "
-            "for CUDA 12 `pip install 'cuda-bindings<13'`; or a newer driver"
+            "for CUDA 12 `pip install 'cuda-bindings<13'`; on JetPack 6 `pip uninstall cuda-python cuda-bindings`, "
+            "`pip install cuda-python==12.6.2.post1`; or a newer driver"
         )
     else:
         fix = "start again; if it comes back, look at `edgecell doctor` and at what the kernel says (`dmesg`)"
