@@ -33,6 +33,7 @@ from edgecell.prepare.preparing import prepare
 from edgecell.prepare.result import Prepared, Tried
 from edgecell.protocols import Engine, Probe
 from edgecell.settings import PartSettings
+from edgecell.signature import ANY
 
 
 class Wrong(TensorRtEngine):
@@ -96,6 +97,19 @@ def prepared(bundle: Bundle, part: type[TensorRtEngine] = TensorRtEngine, *, for
 
 def by_precision(done: Prepared) -> dict[str, Tried]:
     return {each.precision: each for each in done.tried}
+
+
+def test_a_segmenter_is_timed_on_pictures_of_the_usual_size(machine: StandInMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[tuple[int, ...]] = []
+
+    def medians(engines: Sequence[Engine], shapes: Sequence[tuple[int, ...]]) -> list[dict[int, float]]:
+        timed.extend(shapes)
+        return [{1: 1.0} for _ in engines]
+
+    monkeypatch.setattr(preparing, "medians_ms", medians)
+    bundle = open_bundle("cells3", ANY)
+    prepared(bundle)
+    assert {shape[2:] for shape in timed} == {bundle.manifest.input.usual}
 
 
 @pytest.mark.parametrize(
