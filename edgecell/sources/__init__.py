@@ -3,6 +3,7 @@
 TABLE = {
     "phantom": "edgecell.sources.phantom:PhantomSource",
     "images": "edgecell.sources.images:ImagesSource",
+    "gstreamer": "edgecell.sources.gstreamer:GstreamerSource",
     "picamera2": "edgecell.sources.raspberry:PicameraSource",
     "basler": "edgecell.sources.basler:BaslerSource",
     "v4l2": "edgecell.sources.v4l2:V4l2Source",

@@ -12,6 +12,7 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+import system_gi
 from basler_emulation import emulated
 from capture_stand_in import CaptureStandIn
 from picamera2_stand_in import Picamera2
@@ -42,6 +43,12 @@ def v4l2_settings(tmp_path: Path) -> Settings:
     return {"device": str(node), "width": 160, "height": 96}
 
 
+def gstreamer_settings(tmp_path: Path) -> Settings:
+    images_settings(tmp_path)
+    files = f"multifilesrc location={tmp_path}/field%d.png caps=image/png,framerate=30/1"
+    return {"pipeline": f"{files} ! pngdec ! videoconvert ! video/x-raw,format=RGB ! appsink", "live": False}
+
+
 def picamera2_settings(tmp_path: Path) -> Settings:
     return {"width": 160, "height": 96, "exposure_us": 2000, "gain": 2, "colour_gains": [1.8, 1.4]}
 
@@ -51,6 +58,7 @@ def basler_settings(tmp_path: Path) -> Settings:
 
 
 MAKERS: Mapping[str, Callable[[Path], Settings]] = {
+    "gstreamer": gstreamer_settings,
     "phantom": phantom_settings,
     "images": images_settings,
     "picamera2": picamera2_settings,
@@ -73,6 +81,8 @@ def part(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tup
 @pytest.fixture
 def source(part: tuple[str, type[Any]], tmp_path: Path) -> FrameSource:
     name, kind = part
+    if name == "gstreamer":
+        system_gi.gst()
     options = msgspec.convert(MAKERS[name](tmp_path), kind.Options)
     made: FrameSource = kind(options, STAND_INS[name]) if name in STAND_INS else kind(options)
     return made

@@ -1,0 +1,67 @@
+"""GStreamer's Python binding, which is a package of the system: no index has it in a form that fits GStreamer's own libraries.
+
+An environment made without --system-site-packages does not see it, so it is looked for where the system's python3 has its
+packages: of them this lets in `gi` alone, and only for the same version of Python.
+"""
+
+import importlib.machinery
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+PYTHON = "/usr/bin/python3"
+WHERE = "import gi, sys; print(*sys.version_info[:2], gi.__path__[0].rpartition('/')[0])"
+ELEMENTS = ("appsink", "fakesrc", "identity", "multifilesrc", "pngdec", "videoconvert", "videotestsrc")
+
+
+class _OnlyGi:
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        return importlib.machinery.PathFinder.find_spec(name, [self._folder]) if name == "gi" else None
+
+
+@cache
+def gst() -> Any:
+    """GStreamer, ready. Skips the test, with a reason, where it or one of the elements is missing."""
+    try:
+        _import()
+    except ImportError:
+        _look_in_the_system()
+    try:
+        return _import()
+    except (ImportError, ValueError) as error:
+        pytest.skip(f"no GStreamer for this Python: {error}")
+
+
+def _import() -> Any:
+    import gi
+
+    gi.require_version("Gst", "1.0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # its importer has another form than Python 3.11 wants
+        from gi.repository import GLib, Gst  # noqa: F401 for whoever wants GLib later
+
+    Gst.init_check(None)
+    missing = [name for name in ELEMENTS if Gst.ElementFactory.find(name) is None]
+    if missing:
+        raise ImportError(f"no element {missing[0]}")
+    return Gst
+
+
+def _look_in_the_system() -> None:
+    try:
+        told = subprocess.run([PYTHON, "-c", WHERE], capture_output=True, text=True, check=False).stdout.split(maxsplit=2)
+    except FileNotFoundError:
+        return
+    if told[:2] == [str(each) for each in sys.version_info[:2]]:
+        sys.meta_path.append(_OnlyGi(told[2].strip()))
