@@ -82,6 +82,10 @@ class Journal:
             self._append(told, events.pack(told), None)
         return gone
 
+    def hurry(self) -> None:
+        """Wait no longer than HURRY_S for other writers from now on."""
+        self._connection.execute(f"PRAGMA busy_timeout = {round(store.HURRY_S * 1e3)}")
+
     def fold(self) -> bool:
         """Fold the log back into the file and empty it. False while a reader keeps it from that."""
         with store.translated(self.folder / store.FILE):
@@ -173,6 +177,7 @@ class Recorder:
     def start(self) -> None:
         """The run begins, or goes on. Raises JournalError."""
         self._journal.append(self._begin)
+        self._journal.hurry()
 
     def room(self) -> str:
         """A line about a disk that is nearly full, "" while there is enough."""

@@ -19,6 +19,8 @@ APPLICATION = 0x6564_6365
 """`application_id` of the file: "edce"."""
 BUSY_S = 5.0
 """Longest wait for another writer's transaction."""
+HURRY_S = 0.5
+"""The same of a run, whose frames are waiting, and which has two seconds to end: it tries again."""
 
 MIGRATIONS = (
     """

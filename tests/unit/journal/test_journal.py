@@ -6,16 +6,18 @@ import os
 import sqlite3
 import stat
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from journal_windows import ended, filled, started, window
 
-from edgecell.errors import JournalError
+from edgecell import clock
+from edgecell.errors import JournalBlocked, JournalError
 from edgecell.journal import chain, store
 from edgecell.journal.erase import erase
 from edgecell.journal.events import RunStarted, Window
-from edgecell.journal.journal import Journal, held
+from edgecell.journal.journal import Journal, Recorder, held
 from edgecell.journal.reader import Reader, State
 from edgecell.journal.verify import verify
 
@@ -39,6 +41,20 @@ def test_a_run_that_failed_leaves_no_lock_behind(tmp_path: Path) -> None:
     with held(tmp_path, "run-a"), pytest.raises(JournalError, match="going on in another process"), held(tmp_path, "run-a"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_hardly_waits_for_who_keeps_the_journal_locked(tmp_path: Path) -> None:
+    """Its frames wait meanwhile, and after a SIGTERM it has two seconds."""
+    with Journal.open(tmp_path) as journal, closing(sqlite3.connect(tmp_path / store.FILE, isolation_level=None)) as other:
+        recorder = Recorder(journal, started())
+        recorder.start()
+        other.execute("BEGIN IMMEDIATE")
+        start_ns = clock.monotonic_ns()
+        with pytest.raises(JournalBlocked, match="kept locked by another program"):
+            recorder.commit(window(0), State(body=b""))
+        assert clock.monotonic_ns() - start_ns < 2e9
+        other.execute("ROLLBACK")
+        assert recorder.commit(window(0), State(body=b"")).position == 2
 
 
 def test_a_window_comes_back_as_it_was_written(tmp_path: Path) -> None:
