@@ -43,8 +43,6 @@ INSTALL = (
 )
 ENDING = "end it in: videoconvert ! video/x-raw,format=RGB ! appsink; a Jetson: nvvidconv ! video/x-raw,format=BGRx ! appsink"
 CHECK = "check the camera and its cable, and try the pipeline by gst-launch-1.0"
-Key = tuple[int, int]
-"""A buffer: its time, and where it is in memory. Either may come twice, both do not while it is on its way."""
 
 
 class GstreamerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,7 +74,7 @@ class GstreamerSource:
         self._pipeline: Any = None
         self._sink: Any = None
         self._first: Any = None
-        self._arrived: deque[tuple[int, Key]] = deque(maxlen=options.buffers + IN_PASSING)
+        self._arrived: deque[tuple[int, int]] = deque(maxlen=options.buffers + IN_PASSING)
         self._came = self._next = self._captured_ns = 0
         self._failure = ""
 
@@ -125,7 +123,7 @@ class GstreamerSource:
             self._check_ended(timeout_s)
             return None
         now, buffer = clock.monotonic_ns(), sample.get_buffer()
-        index = self._number((buffer.pts, hash(buffer)))
+        index = self._number(self._known_by(buffer))
         image = self._image(sample, buffer, index)
         self._captured_ns = max(self._captured_ns, self._told_ns(sample, buffer, now) or now)
         return Frame(source_id=self.source_id, index=index, captured_ns=self._captured_ns, image=image)
@@ -167,7 +165,7 @@ class GstreamerSource:
 
     def _note(self, pad: Any, info: Any) -> Any:  # noqa: ARG002 GStreamer gives both
         buffer = info.get_buffer()
-        self._arrived.append((self._came, (buffer.pts, hash(buffer))))
+        self._arrived.append((self._came, self._known_by(buffer)))
         self._came += 1
         return self._gst.PadProbeReturn.OK
 
@@ -210,10 +208,15 @@ class GstreamerSource:
         if message is None:
             return ""
         error, detail = message.parse_error()
-        lines = (detail or "").splitlines()
-        return f"{error.message} {lines[-1]}" if lines else str(error.message)
+        lines = (detail or "").splitlines()[1:]  # the first is a place in GStreamer's sources
+        return " ".join([error.message, *lines])
 
-    def _number(self, key: Key) -> int:
+    def _known_by(self, buffer: Any) -> int:
+        """By what a buffer is found again: its time, or, as files may have none, where it lies in memory."""
+        time: int = buffer.pts
+        return hash(buffer) if time == self._gst.CLOCK_TIME_NONE else time
+
+    def _number(self, key: int) -> int:
         """The index of a buffer: its place among those that came to the sink."""
         index = self._next
         while self._arrived:
@@ -260,6 +263,7 @@ def _library() -> Any:
         from gi.repository import Gst
     except (ImportError, ValueError) as error:  # ValueError: the binding is there, GStreamer's description is not
         raise MissingDependency(f"GStreamer cannot be imported ({error})", fix=INSTALL) from error
-    if not Gst.init_check(None)[0]:
+    Gst.init_check(None)  # with python3-gst-1.0 its answer has another form
+    if not Gst.is_initialized():
         raise MissingDependency("GStreamer cannot be initialised", fix="see what it says: gst-inspect-1.0 --version")
     return Gst

@@ -74,10 +74,12 @@ def test_other_formats_are_refused_with_the_end_that_a_pipeline_needs(gst: Any) 
     assert "nvvidconv ! video/x-raw,format=BGRx ! appsink" in caught.value.fix
 
 
-def test_files_wait_and_end(gst: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rate", [",framerate=30/1", ""])
+def test_files_wait_and_end(gst: Any, tmp_path: Path, rate: str) -> None:
+    """Without a rate they have no times."""
     for number in range(12):
         cv2.imwrite(str(tmp_path / f"field{number}.png"), np.full((48, 64, 3), number, np.uint8))
-    text = f"multifilesrc location={tmp_path}/field%d.png caps=image/png,framerate=30/1 ! pngdec ! videoconvert ! appsink"
+    text = f"multifilesrc location={tmp_path}/field%d.png caps=image/png{rate} ! pngdec ! videoconvert ! appsink"
     with source(text, live=False, buffers=1) as opened:
         frames = [read(opened) for _ in range(12)]
         assert opened.read(5.0) is None
