@@ -12,14 +12,13 @@ import onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import nn
 
-from calibration import features, golden_cells, int8
+from calibration import features, golden_cells, goldens, int8
 from calibration import split as splits
 from calibration.card import card
 from calibration.cells import TrainingCells, scored
 from calibration.certify import certificate, commit, figures_of, hold, wanted
 from calibration.choose import choose
 from calibration.datasets import adapter
-from calibration.evaluate import run
 from calibration.export import FEATURES, INPUT, export
 from calibration.recipe import Data, Recipe
 from calibration.tested import measure
@@ -38,7 +37,7 @@ from edgecell.bundle import (
     write_manifest,
 )
 from edgecell.errors import SettingsError
-from edgecell.golden import GOLDEN, write_golden
+from edgecell.preprocess import to_batch
 
 LOG = logging.getLogger("edgecell.calibration")
 MODELS = ("float.onnx", "fp16.onnx", "u8s8.onnx", "s8s8.onnx")
@@ -80,7 +79,8 @@ def finish(
     """Everything but the models, which are in `folder`. The limits come before the manifest: what misses one is no bundle."""
     confidence = choose(recipe, root, folder)
     tested = measure(recipe, confidence, root, folder, "test")
-    write_goldens(recipe, folder)
+    crops = golden_cells.draw(recipe.preprocess)
+    goldens.write(folder, crops, to_batch(crops, recipe.preprocess))
     features.write(cells, recipe.preprocess, folder, recipe.training.seed)
     datasets = [_dataset(data) for data in recipe.data]
     sections = {each.title: each.int8 for each in tested}
@@ -94,19 +94,6 @@ def finish(
 def halve(float_onnx: Path, path: Path) -> None:
     """fp16.onnx for strongly typed TensorRT: half precision inside, float32 inputs and outputs."""
     onnx.save(convert_float_to_float16(onnx.load(float_onnx), keep_io_types=True), path)
-
-
-def write_goldens(recipe: Recipe, folder: Path) -> None:
-    """golden.npz: the answers of the float model and of both encodings to phantom crops. They need not be cells of the bundle's
-    classes: a replay compares answers. Raises SettingsError where the model decides none of them clearly."""
-    crops = golden_cells.draw(recipe.preprocess)
-    reference = run(folder, "float", crops, recipe.preprocess)
-    answers = {encoding: run(folder, encoding, crops, recipe.preprocess) for encoding in int8.ENCODINGS}
-    try:
-        kept = write_golden(folder / GOLDEN, crops, reference, answers)
-    except ValueError as error:
-        raise SettingsError(f"bundle {folder}: {error}", fix="train longer, or on more cells") from error
-    LOG.info("%d golden cells", kept)
 
 
 def _dataset(data: Data) -> Dataset:

@@ -16,6 +16,7 @@ COMMANDS = (
     "check",
     "evaluate",
     "certify",
+    "golden",
     "sign",
     "ablate",
     "evaluate-fields",

@@ -7,15 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from calibration import golden_cells
+from calibration import golden_cells, goldens
 from calibration.bundling import halve
 from calibration.certify import SIZE, Wanted, commit, hold
 from calibration.confidence import threshold
 from calibration.export import INPUT, OPSET, fold
-from calibration.int8 import ENCODINGS
 from calibration.models.field_net import MULTIPLE
 from calibration.quantize import quantize
 from calibration.spots.card import card
@@ -41,7 +39,6 @@ from edgecell.bundle import (
 from edgecell.certificate import CERTIFICATE, Certificate, Figure, versions
 from edgecell.detection import Detection
 from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions
-from edgecell.golden import GOLDEN, write_golden
 from edgecell.preprocess import field_values
 from edgecell.segmenters.network.look import tempered
 from edgecell.signature import SIGNATURE
@@ -69,7 +66,8 @@ def bundle(recipe: Recipe, recipe_sha256: str, model: nn.Module, sheets: Sheets,
         kept_float=quantized.kept_float,
     )
     choices, confidence = choose(recipe, sheets.held, folder)
-    write_goldens(recipe, folder)
+    pictures = golden_cells.fields(recipe.work_um, GOLDEN_PX)
+    goldens.write(folder, pictures, np.stack([field_values(picture, recipe.preprocess) for picture in pictures]))
     (folder / "CARD.md").write_text(card(recipe, choices, confidence, len(sheets.training), len(sheets.held)))
     figures = figures_of(recipe, choices, folder)
     proof = Certificate(
@@ -133,18 +131,6 @@ def opened(stack: ExitStack, folder: Path, encoding: Encoding) -> Maps:
     """One encoding on ONNX Runtime, as the device runs it; `s8s8` as it is written, which is how TensorRT computes it."""
     options = OnnxRuntimeOptions(optimise=encoding != "s8s8")
     return stack.enter_context(OnnxRuntimeEngine(folder / f"{encoding}.onnx", options=options)).infer
-
-
-def write_goldens(recipe: Recipe, folder: Path) -> None:
-    """golden.npz: the answers of the float model and of both encodings to fields of the phantom."""
-    fields = golden_cells.fields(recipe.work_um, GOLDEN_PX)
-    batch = np.stack([field_values(field, recipe.preprocess) for field in fields])
-    with ExitStack() as stack:
-        answers: Mapping[Encoding, Mapping[str, NDArray[np.float32]]] = {
-            encoding: opened(stack, folder, encoding)(batch) for encoding in ("float", *ENCODINGS)
-        }
-    kept = write_golden(folder / GOLDEN, fields, answers["float"], {encoding: answers[encoding] for encoding in ENCODINGS})
-    LOG.info("%d golden fields", kept)
 
 
 def figures_of(recipe: Recipe, choices: Sequence[Best], folder: Path) -> dict[str, Figure]:

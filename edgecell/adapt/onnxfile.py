@@ -1,6 +1,7 @@
 """The last layer in an ONNX file: found, read, and written with other weights. Everything else stays as it is.
 
 It is the Gemm that makes `logits` of `features`, float in every encoding; in a half-precision file there are Casts around it.
+And a Q/DQ model as TensorRT computes it, whose golden answers allow for that.
 """
 
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 from edgecell.adapt.layer import Layer
 from edgecell.bundle import LOGITS
 from edgecell.errors import BundleError, MissingDependency
+
+_FLOATING = {"Conv", "ConvTranspose", "Add", "Relu", "GlobalAveragePool", "Gemm"}
 
 
 def library() -> Any:
@@ -43,6 +46,26 @@ def write_layer(source: Path, layer: Layer, path: Path) -> None:
         new = onnx.numpy_helper.from_array(np.ascontiguousarray(value, dtype=old.dtype), name)
         constants[name].CopyFrom(new)
     onnx.save(model, path)
+
+
+def with_halves(source: Path, path: Path) -> Path:
+    """Write a Q/DQ model with each float result rounded to half precision; what is quantized stays exact. Returns `path`.
+
+    So TensorRT computes what a Q/DQ model leaves float. Raises MissingDependency.
+    """
+    onnx = library()
+    model, nodes = onnx.load(source), []
+    for node in model.graph.node:
+        nodes.append(node)
+        if node.op_type in _FLOATING:
+            name = node.output[0]
+            node.output[0] = f"{name}_whole"
+            nodes.append(onnx.helper.make_node("Cast", [f"{name}_whole"], [f"{name}_half"], to=onnx.TensorProto.FLOAT16))
+            nodes.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
+    return path
 
 
 def _last_layer(model: Any, path: Path) -> tuple[Any, dict[str, Any]]:

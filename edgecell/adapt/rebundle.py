@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import numpy as np
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 from edgecell.adapt.choose import Adapted
 from edgecell.adapt.labelled import Labelled
 from edgecell.adapt.layer import STATISTICS, Statistics, write_statistics
-from edgecell.adapt.onnxfile import write_layer
+from edgecell.adapt.onnxfile import with_halves, write_layer
 from edgecell.adapt.report import Figures, Gain
 from edgecell.bundle import Bundle, Dataset, Encoding, Manifest, Metric, write_manifest
 from edgecell.certificate import CERTIFICATE, Certificate, Figure, Origin, versions
 from edgecell.errors import BundleError, SettingsError
-from edgecell.golden import GOLDEN, read_golden, write_golden
+from edgecell.golden import GOLDEN, Arrays, read_golden, write_golden
 from edgecell.messages import NOTICE
 
 CARD = "CARD.md"
@@ -71,8 +72,10 @@ def rebundle(old: Bundle, adaptation: Adaptation, infer: Infer, folder: Path) ->
 def _write_golden(old: Bundle, infer: Infer, folder: Path) -> None:
     crops = read_golden(old.file(GOLDEN), "u8s8").crops
     encodings = {name: infer(folder / f"{name}.onnx", crops) for name in _GOLDEN_ENCODINGS}
+    with TemporaryDirectory() as scratch:
+        also: dict[Encoding, Arrays] = {"s8s8": infer(with_halves(folder / "s8s8.onnx", Path(scratch) / "s8s8.onnx"), crops)}
     try:
-        write_golden(folder / GOLDEN, crops, infer(folder / "float.onnx", crops), encodings)
+        write_golden(folder / GOLDEN, crops, infer(folder / "float.onnx", crops), encodings, also)
     except ValueError as error:
         fix = "check the labels and --pixel-um, and label more cells"
         raise BundleError(f"the adapted model decides no golden cell clearly ({error})", fix=fix) from None

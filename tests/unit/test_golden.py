@@ -153,6 +153,16 @@ def test_cells_too_close_to_call_are_left_out(tmp_path: Path) -> None:
     assert stored.tolerance["logits"] == pytest.approx(0.2, rel=1e-4)
 
 
+def test_what_may_rightly_be_answered_as_well_widens_the_tolerance(tmp_path: Path) -> None:
+    logits = np.asarray([[9, 0, 0], [0, 9, 0], [0, 0, 9]], dtype=np.float32)
+    also = {"logits": logits + np.float32(0.5)}
+    write_golden(
+        tmp_path / GOLDEN, tiny_crops(3), {"logits": logits}, {"s8s8": {"logits": logits + np.float32(0.2)}}, {"s8s8": also}
+    )
+    assert read_golden(tmp_path / GOLDEN, "s8s8").tolerance["logits"] == pytest.approx(0.2 + 0.3, abs=1e-5)
+    assert read_golden(tmp_path / GOLDEN, "float").tolerance["logits"] < 0.1
+
+
 def test_without_a_clear_cell_there_is_no_golden_file(tmp_path: Path) -> None:
     logits = np.zeros((2, 3), dtype=np.float32)
     with pytest.raises(ValueError, match="no golden cell"):

@@ -4,18 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
+from edgecell.adapt.onnxfile import with_halves
 from edgecell.bundle import Bundle, open_bundle, shipped
 from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions
 from edgecell.errors import BundleMismatch
 from edgecell.golden import replay
 from edgecell.signature import ANY
-
-FLOATING = {"Conv", "Add", "Relu", "GlobalAveragePool", "Gemm"}
 
 
 @pytest.fixture(params=shipped())
@@ -28,25 +25,6 @@ class SwappedColours(OnnxRuntimeEngine):
 
     def infer(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
         return super().infer(batch[:, ::-1])
-
-
-def with_halves(model: Path, to: Path) -> Path:
-    """The model with each result between its quantization steps rounded to half precision; what is quantized stays exact."""
-    loaded = onnx.load(str(model))
-    outputs = {each.name for each in loaded.graph.output}
-    nodes = []
-    for node in loaded.graph.node:
-        nodes.append(node)
-        if node.op_type in FLOATING:
-            name = node.output[0]
-            node.output[0] = f"{name}_whole"
-            nodes.append(helper.make_node("Cast", [f"{name}_whole"], [f"{name}_half"], to=TensorProto.FLOAT16))
-            nodes.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
-    del loaded.graph.node[:]
-    loaded.graph.node.extend(nodes)
-    assert {each.name for each in loaded.graph.output} == outputs
-    onnx.save(loaded, str(to))
-    return to
 
 
 def test_half_precision_between_the_quantized_layers_is_no_other_model(bundle: Bundle, tmp_path: Path) -> None:
