@@ -174,8 +174,8 @@ class GstreamerSource:
         change, state = self._gst.StateChangeReturn, self._gst.State
         pipeline.set_state(state.PAUSED)
         paused = pipeline.get_state(OPEN_NS)[0]
-        if paused == change.FAILURE:
-            raise self._unusable("does not start")
+        if paused in (change.FAILURE, change.ASYNC):
+            raise self._unusable(f"gives no picture within {OPEN_NS / 1e9:.0f} s")
         if (paused == change.NO_PREROLL) != self.live:
             told = "no live source" if self.live else "a live source"
             fix = f"set live = {str(not self.live).lower()}"

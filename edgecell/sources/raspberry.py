@@ -6,6 +6,7 @@ compared with those of picamera2 0.3.38; no Raspberry Pi was at hand.
 """
 
 import importlib.metadata
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as Late
@@ -24,6 +25,7 @@ from edgecell.errors import FrameCorrupt, FrameTimeout, MissingDependency, Sourc
 from edgecell.messages import Frame
 from edgecell.protocols import Probe
 
+LOG = logging.getLogger(__name__)
 RGB_IN_MEMORY = "BGR888"
 STREAM = "main"
 FIRST_S = 5.0
@@ -143,10 +145,13 @@ class PicameraSource:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
         camera, self._camera = self._camera, None
         if camera is not None:
+            self._take_back(camera)
             try:
-                self._take_back(camera)
-            finally:
                 camera.close()
+            except (
+                REFUSED
+            ) as told:  # a camera that is gone may not stop; whether it is still held shows when it is opened again
+                LOG.warning("%s: cannot be closed: %s", self.source_id, _why(told))
 
     @classmethod
     def probe(cls) -> Probe:

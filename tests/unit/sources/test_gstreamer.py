@@ -17,6 +17,7 @@ from edgecell import clock
 from edgecell.errors import FrameCorrupt, FrameTimeout, MissingDependency, SettingsError, SourceUnavailable
 from edgecell.messages import Frame
 from edgecell.settings import decode_options, source_from_spec
+from edgecell.sources import gstreamer
 from edgecell.sources.gstreamer import TO_RGB, GstreamerOptions, GstreamerSource
 
 RAW = "video/x-raw,width=64,height=48,framerate=100/1"
@@ -163,6 +164,17 @@ def test_buffers_that_are_marked_are_damaged(gst: Any) -> None:
     with marked, pytest.raises(FrameCorrupt, match="frame 0 is damaged") as caught:
         marked.read(5.0)
     assert caught.value.index == 0
+
+
+def test_a_pipeline_that_gives_nothing(gst: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gstreamer, "OPEN_NS", 20_000_000)
+    with pytest.raises(SourceUnavailable, match="gives no picture within"), source("appsrc ! appsink", live=False):
+        pass
+    with (
+        pytest.raises(SourceUnavailable, match="plays, but gives no picture within"),
+        source("appsrc is-live=true ! appsink"),
+    ):
+        pass
 
 
 def test_data_without_a_format(gst: Any) -> None:

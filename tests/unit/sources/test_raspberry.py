@@ -189,6 +189,20 @@ def test_a_camera_that_fails_is_gone() -> None:
             source.read(1.0)
 
 
+def test_a_camera_that_does_not_stop_is_let_be(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = Picamera2()
+
+    def stuck() -> None:
+        raise RuntimeError("Failed to release camera")
+
+    with opened(camera) as source:
+        read(source)
+        monkeypatch.setattr(camera, "close", stuck)
+    assert "picamera2:0: cannot be closed: Failed to release camera" in caplog.text
+    with pytest.raises(SourceUnavailable, match="is not open"):
+        source.read(0.1)
+
+
 def test_a_frame_that_lacks_a_line_is_damaged_and_takes_its_index() -> None:
     with opened(Picamera2(short=[2])) as source:
         assert read(source).index == 0
