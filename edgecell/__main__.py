@@ -32,6 +32,21 @@ def main() -> None:
         sys.exit(CANNOT_WRITE)
 
 
+def program() -> None:
+    """`main` as a process. Where a driver never came back from a call, its thread is left behind: Python would take it down in
+    the middle of foreign code, which ends the process as a crash (SIGABRT), so then the process ends without that."""
+    code: str | int | None = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    if "edgecell.runtime.stage" in sys.modules and sys.modules["edgecell.runtime.stage"].left_behind():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 0)
+    sys.exit(code)
+
+
 def _tell(problem: str) -> None:
     """One line, whatever a library's message or a file's name holds."""
     click.echo(f"edgecell: error: {' '.join(problem.split())}", err=True)
@@ -44,4 +59,4 @@ def _command(error: click.ClickException) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    program()

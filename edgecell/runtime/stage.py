@@ -16,6 +16,8 @@ from edgecell.runtime.watchdog import Pulse
 from edgecell.wire import Model
 
 LOG = logging.getLogger(__name__)
+NAME = "edgecell "
+"""How the name of every thread of the frame path begins."""
 
 Tool = TypeVar("Tool")
 Opener = Callable[[], AbstractContextManager[Tool]]
@@ -53,7 +55,7 @@ class Stage(Generic[Tool]):
         self._opener, self._work, self._closes = opener, work, closes
         self._entering = threading.Event()
         self._tool: Tool | None = None
-        self._thread = threading.Thread(target=self._live, name=f"edgecell {name}", daemon=True)
+        self._thread = threading.Thread(target=self._live, name=f"{NAME}{name}", daemon=True)
         self.pulse = Pulse(name)
         self.error: BaseException | None = None
         self._fault: BaseException | None = None
@@ -104,3 +106,8 @@ class Stage(Generic[Tool]):
         finally:
             for mailbox in self._closes:
                 mailbox.close()
+
+
+def left_behind() -> bool:
+    """Whether a stage's thread still lives: in a call that did not come back."""
+    return any(thread.name.startswith(NAME) for thread in threading.enumerate())
