@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.area import AreaState
 from edgecell.messages import Frame, Verdict
 from edgecell.optics import RED_CELL_UM
 
@@ -93,9 +94,13 @@ class Learnt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateState:
-    """What a run has taught the gate so far, by image size (height, width), latest last."""
+    """What a run has taught the gate so far, by image size (height, width), latest last.
+
+    area: what it was shown of its slide, None where a cell counts in every frame that shows it.
+    """
 
     learnt: Mapping[tuple[int, int], Learnt] = field(default_factory=dict)
+    area: AreaState | None = None
 
 
 class Blur(NamedTuple):
@@ -123,7 +128,7 @@ def judge(frame: Frame, limits: Limits, state: GateState) -> tuple[Verdict, Gate
     if reason:
         return Verdict(accepted=False, reason=reason, focus=0.0, mean_level=level, saturated_fraction=saturated), state
     learnt = _known(frame, state)
-    blur = _blur(green, frame.pixel_um or learnt.pixel_um)
+    blur = _blur(green, known_um(frame, state))
     sharp = blur.um <= _limit(limits, learnt, scaled=blur.scaled)
     verdict = Verdict(
         accepted=sharp,
@@ -135,9 +140,9 @@ def judge(frame: Frame, limits: Limits, state: GateState) -> tuple[Verdict, Gate
     return verdict, _remembered(state, frame, _taught(learnt, blur, sharp=sharp))
 
 
-def scale_known(frame: Frame, state: GateState) -> bool:
-    """Whether `judge` needs no ruler for this frame."""
-    return (frame.pixel_um or _known(frame, state).pixel_um) is not None
+def known_um(frame: Frame, state: GateState) -> float | None:
+    """Micrometres per pixel of the frame as it says itself or the run has taught; None where `judge` needs a ruler for it."""
+    return frame.pixel_um or _known(frame, state).pixel_um
 
 
 def told(state: GateState, frame: Frame, pixel_um: float | None) -> GateState:
@@ -258,7 +263,7 @@ def _taught(learnt: Learnt, blur: Blur, *, sharp: bool) -> Learnt:
 
 def _remembered(state: GateState, frame: Frame, learnt: Learnt) -> GateState:
     others = [(size, each) for size, each in state.learnt.items() if size != _size(frame)]
-    return GateState(learnt=dict([*others[1 - SIZES :], (_size(frame), learnt)]))
+    return replace(state, learnt=dict([*others[1 - SIZES :], (_size(frame), learnt)]))
 
 
 def _size(frame: Frame) -> tuple[int, int]:

@@ -150,11 +150,24 @@ class Ledger:
             self._note_domain(report.domain)
         else:
             LOG.info("frame %d %s gated: %s", report.frame_index, report.label, report.verdict.reason)
+        if report.lost:
+            self._note_lost(report)
         fate: Fate = "processed" if report.verdict.accepted else "gated"
         self._settle(FrameFate(report.frame_index, 1, fate, report.verdict.reason, report.label))
         if self._detailed:
             self._window.cells.extend(recorded(report))
         self._window.latencies_ms.append((clock.monotonic_ns() - report.captured_ns) / 1e6)
+
+    def _note_lost(self, report: FrameReport) -> None:
+        """One remark a window, however often."""
+        self._window.lost.append(report.frame_index)
+        lost = len(self._window.lost)
+        LOG.info("frame %d lies beside no frame before it: a new region begins", report.frame_index)
+        times = "once" if lost == 1 else f"{lost} times"
+        self._window.remarks["area"] = (
+            f"registration lost {times}, last at frame {report.frame_index}: a new region of the slide begins, "
+            "and a cell in it may have been counted before"
+        )
 
     def _give_up(self, reason: str) -> None:
         """All that are on their way."""
@@ -292,6 +305,7 @@ class _Window:
     """The time since the last counts message. latencies_ms grows by one float a frame and starts anew with each window, as do
     frames and cells, where they are wanted.
 
+    lost: frames that were registered to none before them.
     wrong: by topic, the latest words for what spoilt its counts. remarks: for what did not.
     """
 
@@ -301,6 +315,7 @@ class _Window:
     latencies_ms: list[float] = field(default_factory=list)
     frames: list[FrameFate] = field(default_factory=list)
     cells: list[RecordedCell] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
     wrong: dict[str, str] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
 

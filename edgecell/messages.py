@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,14 @@ class Verdict:
     saturated_fraction: float
 
 
+class Place(NamedTuple):
+    """Where a frame's top left corner lies: (x, y) in pixels of the frame. Each region of a slide has an origin of its own."""
+
+    region: int
+    x: float
+    y: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cell:
     """One object that a segmenter found.
@@ -56,6 +64,7 @@ class Cell:
     mask: uint8 0/1, (y1 - y0, x1 - x0), the cell inside its box; owned by the segmentation.
     scores: (K,) float32 over the segmenter's kinds, or None where it does not score.
     excluded: why the cell is not counted, or None.
+    slide_um: (x, y) of its centre in its region of the slide, in micrometres, where frames are registered.
     """
 
     frame_index: int
@@ -67,6 +76,7 @@ class Cell:
     area_um2: float | None = None
     excluded: Exclusion | None = None
     scores: NDArray[np.float32] | None = None
+    slide_um: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,12 +94,17 @@ class Segmentation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Detected:
-    """A frame after gate and segmenter. segmentation is None exactly when the gate refused the frame."""
+    """A frame after gate and segmenter. segmentation is None exactly when the gate refused the frame.
+
+    place: where it lies, if frames are registered. lost: it was found nowhere, so that a new region begins.
+    """
 
     frame: Frame
     verdict: Verdict
     segmentation: Segmentation | None
     stage_us: Mapping[str, float]
+    place: Place | None = None
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -121,7 +136,7 @@ class Domain:
 class FrameReport:
     """All that is known of one processed or gated frame. classifications has one entry for each cell not excluded.
 
-    engine_us: of stage_us["classify"], the time inside engines.
+    engine_us: of stage_us["classify"], the time inside engines. place, lost: as in Detected.
     """
 
     frame_index: int
@@ -135,6 +150,8 @@ class FrameReport:
     stage_us: Mapping[str, float]
     domain: Domain = Domain()
     engine_us: float = 0.0
+    place: Place | None = None
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,13 @@ from itertools import groupby
 
 import numpy as np
 
+from edgecell import area
+from edgecell.area import LEAST_NEW, NOTHING_NEW, AreaState
 from edgecell.classify import Classifier, Sighting, as_kind
 from edgecell.domain import DomainState, held_back
-from edgecell.gate import GateState, Limits, judge, scale_known, told
-from edgecell.messages import Cell, Classification, Detected, Domain, Frame, FrameReport, Kind, Segmentation, Verdict
+from edgecell.gate import BLURRED, GateState, Limits, judge, known_um, told
+from edgecell.messages import Cell, Classification, Detected, Domain, Frame, FrameReport, Kind, Place, Segmentation, Verdict
+from edgecell.motion import MOVING, is_moving
 from edgecell.preprocess import Crop, Preprocess
 from edgecell.protocols import Segmenter
 from edgecell.stain import StainState, restained
@@ -33,21 +36,47 @@ class SlideState:
 def detect(frame: Frame, segmenter: Segmenter, limits: Limits, state: GateState, now: Now) -> tuple[Detected, GateState]:
     """Gate and segment one frame; what the gate has learnt from it comes back for the next one of the run.
 
+    Where state has an area each cell counts once: the frame is registered, refused if it moved or shows nothing new, and of its
+    cells those are `duplicate` that lie where a frame before it was counted.
     stage_us: `gate`, and `segment` if the gate let it through. Raises what the segmenter raises.
     """
     start = now()
     verdict, taught = judge(frame, limits, state)
+    place, begun = None, state.area.regions if state.area else 0
+    if taught.area is not None:
+        verdict, place, taught = _placed(frame, verdict, taught, taught.area)
+    lost = taught.area is not None and taught.area.regions > max(begun, 1)
     gated = now()
     stage_us = {"gate": (gated - start) / 1000}
     segmentation: Segmentation | None = None
     if verdict.accepted:
         segmentation = segmenter.segment(frame)
         taught = told(taught, frame, segmentation.pixel_um)
-        if segmentation.pixel_um is not None and not scale_known(frame, state):
-            verdict, taught = _judged_again(frame, limits, state, segmentation.pixel_um)
+        if segmentation.pixel_um is not None and known_um(frame, state) is None:
+            verdict, taught = _judged_again(frame, limits, replace(state, area=taught.area), segmentation.pixel_um)
         stage_us["segment"] = (now() - gated) / 1000
     accepted = segmentation if verdict.accepted else None
-    return Detected(frame=frame, verdict=verdict, segmentation=accepted, stage_us=stage_us), taught
+    if accepted is not None and place is not None and taught.area is not None:
+        accepted, taught = _once(accepted, place, taught, taught.area)
+    return Detected(frame=frame, verdict=verdict, segmentation=accepted, stage_us=stage_us, place=place, lost=lost), taught
+
+
+def _placed(frame: Frame, verdict: Verdict, state: GateState, before: AreaState) -> tuple[Verdict, Place | None, GateState]:
+    """Where the frame lies; and the verdict, which refuses it if that is no reason to count it. Blurred frames are followed."""
+    if verdict.accepted and (um := known_um(frame, state)) and is_moving(frame.image, um):
+        verdict = replace(verdict, accepted=False, reason=MOVING)
+    if not verdict.accepted and verdict.reason not in (BLURRED, MOVING):
+        return verdict, None, state
+    place, after = area.located(frame.image, before, sharp=verdict.accepted)
+    if verdict.accepted and place is not None and area.new_share(place, after) < LEAST_NEW:
+        verdict = replace(verdict, accepted=False, reason=NOTHING_NEW)
+    return verdict, place, replace(state, area=after)
+
+
+def _once(found: Segmentation, place: Place, state: GateState, before: AreaState) -> tuple[Segmentation, GateState]:
+    """The cells, those marked that were counted; and what is counted now."""
+    cells = tuple(area.once(found.cells, place, before, found.pixel_um))
+    return replace(found, cells=cells), replace(state, area=area.counted(place, before, found.pixel_um))
 
 
 def _judged_again(frame: Frame, limits: Limits, state: GateState, pixel_um: float) -> tuple[Verdict, GateState]:
@@ -164,4 +193,6 @@ def _report(
         stage_us={**detected.stage_us, "classify": share_us} if found else detected.stage_us,
         domain=domain,
         engine_us=engine_us if found else 0.0,
+        place=detected.place,
+        lost=detected.lost,
     )

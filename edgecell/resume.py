@@ -1,9 +1,10 @@
 """What a run needs to go on in another process as if nothing had happened: kept in the journal with every window."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from edgecell.area import light
 from edgecell.books import Books
 from edgecell.errors import JournalError
 from edgecell.gate import GateState
@@ -23,8 +24,9 @@ class RunState:
 
 
 def to_state(run: RunState) -> State:
-    """As the journal keeps it. MessagePack: numbers exactly as they are."""
-    return State(body=msgspec.msgpack.encode(_Body(gate=run.gate, slide=run.slide, books=run.books)), memory=tuple(run.memory))
+    """As the journal keeps it. MessagePack: numbers exactly as they are. Of the slide it takes along what is near."""
+    gate = run.gate if run.gate.area is None else replace(run.gate, area=light(run.gate.area))
+    return State(body=msgspec.msgpack.encode(_Body(gate=gate, slide=run.slide, books=run.books)), memory=tuple(run.memory))
 
 
 def from_state(state: State) -> RunState:

@@ -24,7 +24,7 @@ MARK = "Software self-test on drawn cells: says nothing about real cells."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """counted, true: cells by label over the processed frames. unsure: counted as no class.
+    """counted, true: cells by label over the processed frames, each once where the run counts so. unsure: counted as no class.
 
     red_error: sum over frames of |found - true| / true, red cells so far inside that every one is whole. nucleated_found:
     share of the true nucleated cells wholly inside with a found one on their centre; decided: share of those found and not at
@@ -48,9 +48,13 @@ class Outcome:
 
 
 class SelfTest:
-    """Observes a phantom run, and hands on all that it sees to `display`. classes: label -> what it means."""
+    """Observes a phantom run, and hands on all that it sees to `display`. classes: label -> what it means. counting: as in
+    RunSettings."""
 
-    def __init__(self, options: Options, classes: Mapping[str, CellClass], display: Observer) -> None:
+    def __init__(
+        self, options: Options, classes: Mapping[str, CellClass], display: Observer, counting: str = "every_frame"
+    ) -> None:
+        self._once: set[int] | None = None if counting == "every_frame" else set()
         self._options, self._classes, self._display = options, classes, display
         self._total = Tally()
         self._true: Counter[str] = Counter()
@@ -69,7 +73,7 @@ class SelfTest:
     def _add(self, report: FrameReport) -> None:
         self._seen["frames"] += 1
         truth = truth_of(self._options, report.frame_index)
-        self._true.update(cell.label for cell in truth if self._counts(cell))
+        self._true.update(cell.label for cell in truth if self._counts(cell) and self._is_new(cell))
         self._total = tally.add(tally.capture(self._total), report, self._classes)
         whole = [cell for cell in truth if self._is_whole(cell)]
         self._compare_red(report, truth)
@@ -93,6 +97,14 @@ class SelfTest:
         inset = LARGEST_RADIUS_UM[cell.kind] / self._options.pixel_um
         (x, y), (width, height) = cell.centre_px, (self._options.width, self._options.height)
         return inset <= x < width - inset and inset <= y < height - inset
+
+    def _is_new(self, cell: TrueCell) -> bool:
+        """Whether the cell is to be counted, if it has its place."""
+        if self._once is None:
+            return True
+        new = cell.cell_id not in self._once
+        self._once.add(cell.cell_id)
+        return new
 
     def _compare_red(self, report: FrameReport, truth: Sequence[TrueCell]) -> None:
         """By centre, so far inside that every red cell is whole.

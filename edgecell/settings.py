@@ -16,6 +16,7 @@
 
     [run]
     window_s = 1.0
+    counting = "new_area"       # every cell once, however the slide is pushed; without it once in each frame
 
     [journal]
     path = "journal"            # folder; without it $XDG_STATE_HOME/edgecell/journal
@@ -82,7 +83,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How a run goes on. max_frames: stop after so many, None for no limit. window_s, heartbeat_s: seconds between messages.
 
     read_timeout_s: seconds without a frame before the source counts as timed out.
-    counting: "every_frame" counts a cell in every frame that shows it.
+    counting: "every_frame" counts a cell in every frame that shows it, "new_area" once, where the slide was not counted before:
+    frames are registered, those that move are refused.
     batch_wait_ms: longest that a frame waits for others to share the classifiers' batch; 0 takes what lies ready.
     hang_s: seconds at one piece of work after which a stage counts as hanging. memory_mib: most that the process should hold.
     """
@@ -91,7 +93,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     window_s: Seconds = 1.0
     heartbeat_s: Seconds = 1.0
     read_timeout_s: Seconds = 5.0
-    counting: Literal["every_frame"] = "every_frame"
+    counting: Literal["every_frame", "new_area"] = "every_frame"
     batch_wait_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 1.0
     hang_s: Seconds = 30.0
     memory_mib: Annotated[int, msgspec.Meta(ge=64)] | None = None

@@ -88,7 +88,8 @@ def command(
     asked = settings_file is not None or resume is not None
     plan = app.plan(_with_journal(chosen, journal, no_journal=no_journal, asked=asked))
     display = _display(as_json)
-    test = SelfTest(plan.source.options, plan.classes, display) if plan.source.name == "phantom" else None
+    phantom = plan.source.name == "phantom"
+    test = SelfTest(plan.source.options, plan.classes, display, plan.settings.run.counting) if phantom else None
     with display, plan.runtime(test or display, resume) as runtime:
         last = runtime.run()
     display.end(last, test.outcome() if test else None)

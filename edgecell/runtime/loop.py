@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import FrameType
 
 from edgecell import clock
+from edgecell.area import AreaState
 from edgecell.books import Books, resumed
 from edgecell.bundle import CellClass
 from edgecell.condition import Troubles
@@ -71,6 +72,8 @@ class Runtime:
             state = from_state(recorder.state) if recorder.state else state
             again = isinstance(source, Seekable) and not source.live
             books = resumed(state.books, settings, again=again, programs=recorder.programs)
+        if settings.counting == "new_area" and state.gate.area is None:
+            state = replace(state, gate=replace(state.gate, area=AreaState()))
         self._state, self._in_batch = state, False
         self._ledger = Ledger(
             identity=identity,

@@ -231,3 +231,12 @@ def test_a_bundle_of_other_classes_is_not_called_wrong() -> None:
     found = test.outcome()
     assert set(found.counted) == {"mine"}
     assert (found.labelled_right, found.decided) == (None, 1.0)
+
+
+def test_cells_counted_once_are_compared_with_cells_shown_once() -> None:
+    test = SelfTest(OPTIONS, CLASSES, Silent(), "new_area")
+    test.settled(seen(0), no_progress)
+    before = test.outcome().true
+    test.settled(seen(0), no_progress)
+    assert test.outcome().true == before
+    assert test.outcome().counted == {label: 2 * count for label, count in before.items()}

@@ -19,8 +19,8 @@ from edgecell.messages import Frame
 from edgecell.protocols import Probe
 from edgecell.sources.phantom import draw
 from edgecell.sources.phantom import options as phantom_options
-from edgecell.sources.phantom.sensor import Sensor
-from edgecell.sources.phantom.stage import focus_um
+from edgecell.sources.phantom.sensor import Sensor, smeared
+from edgecell.sources.phantom.stage import focus_um, smear_um
 from edgecell.sources.phantom.view import View
 
 
@@ -100,7 +100,8 @@ class _Bench:
         np.copyto(self._density, self._sensor.clear)
         for seen in self._view.at(index):
             self._lay(self._sprite(seen.individual, seen.turn), seen.x_px, seen.y_px)
-        image = self._sensor.expose(self._density, index, focus_um(self._options, index))
+        density = smeared(self._density, *(um / self._options.pixel_um for um in smear_um(self._options, index)))
+        image = self._sensor.expose(density, index, focus_um(self._options, index))
         left, top = self._view.corner_px(index)
         return image, (left * self._options.pixel_um, top * self._options.pixel_um)
 

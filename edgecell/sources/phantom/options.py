@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-Stage = Literal["fields", "overlapping", "hand", "vibrating"]
+Stage = Literal["fields", "overlapping", "hand", "vibrating", "searched"]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -14,7 +14,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     frames: how many, None for no end. fps: frames per second, None for as fast as they are read.
     stage: "fields" steps by whole fields, "overlapping" steps so that neighbours share `overlap` of a field, "hand" is a slide
-    pushed by hand, "vibrating" steps by whole fields with an unsteady stage.
+    pushed by hand, "vibrating" steps by whole fields with an unsteady stage, "searched" is a slide that a person looks through:
+    pushed on in rows, neighbours sharing `overlap`, with a tremor, halts, and returns to what was seen.
+    exposure: share of the time between two frames in which the shutter is open, and what moves is smeared.
     defocus_um: rms distance from focus. noise: shot and read noise, 1 is an industrial camera, 0 none.
     vignette: share of the light lost in the corners. stain: strength of the stain, 1 is a May-Gruenwald-Giemsa routine stain.
     """
@@ -30,4 +32,5 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     defocus_um: Annotated[float, Meta(ge=0.0, le=20.0)] = 0.1
     noise: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.0
     vignette: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.12
+    exposure: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
     stain: Annotated[float, Meta(ge=0.2, le=2.0)] = 1.0

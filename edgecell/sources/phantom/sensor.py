@@ -53,6 +53,17 @@ class Sensor:
         return image
 
 
+def smeared(density: NDArray[np.int16], x_px: float, y_px: float) -> NDArray[np.int16]:
+    """int16 (H, W, 3), drawn out evenly along a line of that extent; less than a pixel is no smear."""
+    reach = math.ceil(max(abs(x_px), abs(y_px)) / 2)
+    if max(abs(x_px), abs(y_px)) < 1.0:
+        return density
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
+    for at in np.linspace(-0.5, 0.5, 8 * reach + 1):
+        kernel[round(reach + at * y_px), round(reach + at * x_px)] += 1
+    return cv2.filter2D(density, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE).astype(np.int16, copy=False)
+
+
 def _clear_field(options: Options, rng: np.random.Generator) -> NDArray[np.int16]:
     """Density x STEPS of the empty field: the lamp's colour, the vignette, a slope of colour across."""
     x = np.linspace(-1, 1, options.width, dtype=np.float32)[None, :]

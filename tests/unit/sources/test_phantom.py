@@ -64,7 +64,7 @@ def test_overlapping_frames_show_the_same_slide() -> None:
     assert np.corrcoef(here.ravel(), there.ravel())[0, 1] > 0.995
 
 
-@pytest.mark.parametrize("stage", ["fields", "overlapping", "hand", "vibrating"])
+@pytest.mark.parametrize("stage", ["fields", "overlapping", "hand", "vibrating", "searched"])
 def test_the_stage_moves_within_the_slide(stage: Stage) -> None:
     options = Options(stage=stage)
     places = np.array([position_um(options, index) for index in range(0, 2000, 7)])
@@ -78,6 +78,24 @@ def test_a_hand_pushes_smoothly_and_unevenly() -> None:
     assert steps.max() < 0.8 * 128.0
     assert np.abs(np.diff(steps)).max() < 10.0
     assert steps.std() > 3.0
+
+
+def test_a_search_halts_goes_back_and_ends_its_rows() -> None:
+    options = Options(stage="searched", overlap=0.5)
+    places = np.array([position_um(options, index) for index in range(64)])
+    steps = np.diff(places, axis=0)
+    assert np.abs(steps[14:18]).max() < 4.0
+    assert np.abs(places[20] - places[12]).max() < 4.0
+    assert (np.abs(steps[:8, 0]) > 55.0).all()
+    assert np.ptp(places[:, 0]) < 4 * 128.0 + 4.0
+    assert np.ptp(places[:, 1]) > 50.0
+
+
+def test_a_pushed_slide_is_smeared_along_its_way() -> None:
+    still, smeared = (image_of(small(stage="hand", noise=0.0, exposure=share)).astype(float) for share in (0.0, 0.2))
+    across, along = (np.abs(np.diff(smeared, axis=axis)).mean() / np.abs(np.diff(still, axis=axis)).mean() for axis in (0, 1))
+    assert along < 0.85 * across
+    assert np.array_equal(image_of(small(exposure=0.0)), image_of(small(exposure=0.2)))
 
 
 def test_whole_fields_do_not_overlap() -> None:

@@ -1,0 +1,53 @@
+"""A run that counts every cell once: what its messages say."""
+
+import pytest
+from still_run import Bench, Clock, Event, balanced, standing
+
+from benchmarks.every_cell_once import Exact
+from edgecell.sources.phantom import PhantomSource
+from edgecell.sources.phantom.options import Options
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return standing(monkeypatch)
+
+
+def events(options: Options, *indices: int) -> list[Event]:
+    frames: dict[int, Event] = {}
+    with PhantomSource(options) as source:
+        while (frame := source.read(1.0)) is not None:
+            frames[frame.index] = frame
+    return [frames[index] for index in indices]
+
+
+def bench(time: Clock, stage: str, counting: str) -> Bench:
+    options = Options(seed=21, width=640, height=480, stage=stage, overlap=0.5, frames=4)  # type: ignore[arg-type]  # by name
+    made = Bench(time, events(options, 0, 1, 2, 3), counting=counting)  # type: ignore[arg-type]  # of the run settings
+    made.segmenter = Exact(options)
+    return made
+
+
+def test_every_message_says_how_it_counts_and_the_totals_reconcile(time: Clock) -> None:
+    once, always = bench(time, "overlapping", "new_area"), bench(time, "overlapping", "every_frame")
+    found, every = once.run().counts, always.run().counts
+    assert {message.counting for message in once.counts} == {"new_area"}
+    assert {message.counting for message in always.counts} == {"every_frame"}
+    assert every.excluded.keys() == {"edge"}
+    assert found.excluded["edge"] == every.excluded["edge"]
+    assert found.excluded["duplicate"] > 20
+    assert found.cells_total == every.cells_total
+    assert sum(found.cumulative.values()) + found.unsure + sum(found.excluded.values()) == found.cells_total
+    assert balanced(found)
+    assert found.remarks == ()
+    assert found.valid
+
+
+def test_lost_registration_is_remarked(time: Clock) -> None:
+    made = bench(time, "fields", "new_area")
+    counts = made.run().counts
+    [remark] = {remark for message in made.counts for remark in message.remarks}
+    assert remark.startswith("registration lost 3 times, last at frame 3: a new region of the slide begins")
+    assert counts.valid
+    assert "duplicate" not in counts.excluded
+    assert [report.place.region for report in made.onlooker.reports if report and report.place] == [0, 1, 2, 3]
