@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,12 +16,12 @@ from edgecell.imagefile import portrait
 from edgecell.journal.chain import sha256
 from edgecell.journal.crops import Crop
 from edgecell.journal.events import RunEnded, Window
-from edgecell.journal.journal import Recorder
+from edgecell.journal.journal import Receipt, Recorder
 from edgecell.journal.reader import State, place
 from edgecell.ledger import Ledger
 from edgecell.messages import FrameReport
 from edgecell.resume import RunState, to_state
-from edgecell.wire import CountsMessage, Message, to_wire
+from edgecell.wire import CountsMessage, Heartbeat, Message, to_wire
 
 LOG = logging.getLogger(__name__)
 RETRY_S = 1.0
@@ -47,6 +48,7 @@ class Keeper:
         self._waiting: _Waiting | None = None
         self._blocked, self._disk = "", ""
         self._blocked_ns = self._retry_ns = 0
+        self._receipt: Receipt | None = None
         self._crops: list[Crop] = []
         self._wants_crops = False
 
@@ -64,7 +66,7 @@ class Keeper:
     def start(self) -> None:
         """The run begins. Raises JournalError."""
         if self._recorder:
-            self._recorder.start()
+            self._receipt = self._recorder.start()
             self._disk, self._wants_crops = self._recorder.room(), self._recorder.wants_crops()
 
     def saw(self, report: FrameReport, image: NDArray[np.uint8]) -> None:
@@ -77,7 +79,7 @@ class Keeper:
                 self._crops.append(Crop(report.frame_index, cell.cell_index, portrait(image, cell.box_px)))
 
     def kept(self, messages: Sequence[Message], state: RunState, end: RunEnded | None = None) -> list[Message]:
-        """The messages that may be published, in order: counts once the journal has them, with their place in it.
+        """The messages that may be published, in order, with their place in the journal: counts once it has them.
 
         The counts among them must be the latest that the ledger closed. state: after them. end: they are the last of the run.
         While the journal is blocked (a full disk) the window waits and the next one grows. It is tried again every RETRY_S;
@@ -95,8 +97,12 @@ class Keeper:
                 out += self._tried(self._recorder, at_once=end is not None)
                 self._disk, self._wants_crops = self._recorder.room(), self._recorder.wants_crops()
             else:
-                out.append(message)
+                out.append(self.placed(message))
         return out
+
+    def placed(self, beat: Heartbeat) -> Heartbeat:
+        """With the run's latest place in the journal: who hears it has a head to compare a chain with, also between windows."""
+        return beat if self._receipt is None else msgspec.structs.replace(beat, **_told(self._receipt))
 
     def _window(self, recorder: Recorder, message: CountsMessage) -> Window:
         topic, payload = to_wire(message)
@@ -135,5 +141,9 @@ class Keeper:
             self._retry_ns = now + round(RETRY_S * 1e9)
             self._blocked = error.what
             return []
-        self._waiting, self._blocked = None, ""
-        return [msgspec.structs.replace(waiting.message, **place(receipt.position, receipt.head, receipt.signature))]
+        self._waiting, self._blocked, self._receipt = None, "", receipt
+        return [msgspec.structs.replace(waiting.message, **_told(receipt))]
+
+
+def _told(receipt: Receipt) -> dict[str, Any]:
+    return place(receipt.position, receipt.head, receipt.signature)

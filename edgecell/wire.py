@@ -33,6 +33,8 @@ def _says(text: str) -> msgspec.Meta:
 DeviceId = Annotated[str, _says("The device, as its settings name it.")]
 RunId = Annotated[str, _says("The run: one start of the program, or several that resumed it. Totals are those of a run.")]
 Sequence = Annotated[Count, _says("From 0 in each run and topic, one more each message. A jump is a loss.")]
+ChainHead = Annotated[str, _says("Head of the journal's hash chain at that place, 64 hex digits; empty without a journal.")]
+ChainSignature = Annotated[str, _says("Ed25519 signature (128 hex digits) of the head by the device's key; empty without one.")]
 Notice = Annotated[str, _says("What these counts may be used for. Show it wherever the counts are shown.")]
 
 
@@ -133,12 +135,8 @@ class CountsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema
     journal_position: Annotated[
         int | None, _says("Where the device's journal has this window, with every cell of it; null where it keeps none.")
     ] = None
-    chain_head: Annotated[
-        str, _says("Head of the journal's hash chain at that place, 64 hex digits; empty without a journal.")
-    ] = ""
-    chain_signature: Annotated[
-        str, _says("Ed25519 signature (128 hex digits) of the head by the device's key; empty without one.")
-    ] = ""
+    chain_head: ChainHead = ""
+    chain_signature: ChainSignature = ""
     notice: Notice = NOTICE
 
 
@@ -161,6 +159,12 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", t
         _says("That of the run's latest counts message, -1 before it. Who has not got that one lost it."),
     ] = -1
     replay: Annotated[str, _says("Where counts that were missed can be asked for, as the device sees it; or empty.")] = ""
+    journal_position: Annotated[
+        int | None,
+        _says("Where the device's journal has the run's latest window, or before one its beginning; null where it keeps none."),
+    ] = None
+    chain_head: ChainHead = ""
+    chain_signature: ChainSignature = ""
     notice: Notice = NOTICE
 
 

@@ -65,6 +65,9 @@ def heartbeat(sequence: int = 0, **changes: Any) -> Heartbeat:
         "state": "running",
         "uptime_s": 12.5,
         "frames": frames_of(TALLY.frames),
+        "journal_position": 41,
+        "chain_head": "9f" * 32,
+        "chain_signature": "",
     }
     return Heartbeat(**{**fields, **changes})
 

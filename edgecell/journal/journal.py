@@ -174,10 +174,11 @@ class Recorder:
     def run_id(self) -> str:
         return self._begin.run_id
 
-    def start(self) -> None:
-        """The run begins, or goes on. Raises JournalError."""
-        self._journal.append(self._begin)
+    def start(self) -> Receipt:
+        """The run begins, or goes on: the place where. Raises JournalError."""
+        receipt = self._journal.append(self._begin)
         self._journal.hurry()
+        return receipt
 
     def room(self) -> str:
         """A line about a disk that is nearly full, "" while there is enough."""

@@ -290,7 +290,7 @@ class Reader:
 
 
 def place(position: int, head: bytes, signature: bytes | None) -> dict[str, Any]:
-    """What a counts message says of its window's place in the journal."""
+    """What a message says of a place in the journal."""
     signed = "" if signature is None else signature.hex()
     return {"journal_position": position, "chain_head": head.hex(), "chain_signature": signed}
 

@@ -253,14 +253,14 @@ class Runtime:
             reason=failure or "",
         )
         try:
-            kept = self._keeper.kept([counts], self._state_now(), end)
+            kept = self._keeper.kept([counts, heartbeat], self._state_now(), end)
         except JournalError as error:
-            self._send(self._ledger.unkept(failure or error.what))
+            self._send(self._keeper.placed(self._ledger.unkept(failure or error.what)))
             if failure is None:
                 raise
             LOG.error("the last counts are not in the journal, and were not published: %s", error)  # noqa: TRY400 no trace
         else:
-            self._send(*kept, heartbeat)
+            self._send(*kept)
         return counts
 
     def _send(self, *messages: Message) -> None:

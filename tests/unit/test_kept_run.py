@@ -30,7 +30,8 @@ from edgecell.ledger import Identity, Ledger
 from edgecell.messages import FrameFates, FrameReport, Tally
 from edgecell.protocols import Progress
 from edgecell.settings import JournalSettings, RunSettings
-from edgecell.wire import CountsMessage, to_wire
+from edgecell.signature import new_keys
+from edgecell.wire import CountsMessage, Heartbeat, Message, to_wire
 
 BALLAST = 1_000_000
 """Position of what only takes up room in the file."""
@@ -283,7 +284,47 @@ def test_a_disk_that_is_nearly_full_is_remarked_and_spoils_nothing(
 def test_without_a_journal_messages_say_so(time: Clock) -> None:
     bench = Bench(time, frames(0))
     bench.run()
-    assert {(each.journal_position, each.chain_head, each.chain_signature) for each in bench.counts} == {(None, "", "")}
+    assert {placed(message) for _, message in bench.bus.messages} == {(None, "", "")}
+
+
+def placed(message: Message) -> tuple[int | None, str, str]:
+    return message.journal_position, message.chain_head, message.chain_signature
+
+
+def test_heartbeats_carry_the_head_of_the_chain_too(time: Clock, tmp_path: Path) -> None:
+    """Of the run's latest window, and before there is one of its beginning; signed where there is a key."""
+    private, _ = new_keys("box", tmp_path)
+    bench = Bench(time, [*(event for index in range(30) for event in (0.1, frame(index))), 0.05])
+    kept(bench, tmp_path / "journal", key=str(private))
+    messages = [message for _, message in bench.bus.messages]
+    with Reader.open(tmp_path / "journal") as reader:
+        begun = next(reader.rows())
+    assert begun.signature is not None
+    latest: tuple[int | None, str, str] = (1, begun.head.hex(), begun.signature.hex())
+    seen = set()
+    for message in messages:
+        if isinstance(message, CountsMessage):
+            latest = placed(message)
+        assert placed(message) == latest
+        if isinstance(message, Heartbeat):
+            seen.add(message.journal_position)
+            assert verify(tmp_path / "journal", published=message.chain_head).broken == ""
+    assert seen == {1, 2, 3, 5}  # none was due between the last two windows
+    assert isinstance(messages[-1], Heartbeat)
+
+
+def test_the_last_heartbeat_of_a_run_whose_journal_fails_has_the_last_head_that_is_in_it(time: Clock, tmp_path: Path) -> None:
+    def full(*_: object) -> None:
+        raise JournalBlocked("the disk is full")
+
+    bench = Bench(time, frames(0))
+    with recorder(tmp_path) as bench.recorder:
+        bench.recorder.commit = full  # type: ignore[method-assign, assignment]
+        with pytest.raises(JournalBlocked):
+            bench.run()
+    assert (bench.counts, bench.heartbeats[-1].state) == ([], "failed")
+    assert verify(tmp_path, published=bench.heartbeats[-1].chain_head).broken == ""
+    assert bench.heartbeats[-1].journal_position == 1
 
 
 def test_settings_that_differ_are_named(tmp_path: Path) -> None:
