@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from edgecell.journal import erase as erasing
 from edgecell.journal import export as exporting
 from edgecell.journal import replay as replaying
 from edgecell.journal import verify as verifying
+from edgecell.journal.journal import owns
 from edgecell.journal.reader import Reader, RunSummary, Totals
 from edgecell.journal.recording import device_key
 from edgecell.messages import NOTICE
@@ -139,6 +141,8 @@ def export(
 ) -> None:
     """Write the cells as a table, one row a cell. Parquet needs pyarrow: pip install 'edgecell[parquet]'.
 
+    FILE is whole or as it was before: the table takes its name once it is finished.
+
     A picture's file is named after its sha256, which is in the column `crop`.
 
     \b
@@ -146,11 +150,12 @@ def export(
       edgecell journal export --out cells.csv
       edgecell journal export box/journal --format jsonl --sample 17
     """
+    exporting.check(kind)
     with _opened(folder) as reader:
         runs = [each for each in _runs(reader, run_id) if sample is None or _sample(reader.run(each)) == sample]
         if sample is not None and not runs:
             raise JournalError(f"there is no run of sample {sample!r}", fix="list the samples: edgecell journal show")
-        with _written(out, kind) as file:
+        with _written(out, kind, _path(folder)) as file:
             rows = exporting.write(exporting.cells(reader, runs), kind, file)
         if crops is not None:
             pictures = exporting.write_crops(exporting.cells(reader, runs), _path(folder), crops)
@@ -207,19 +212,46 @@ def _sample(run: RunSummary) -> str | None:
 
 
 @contextmanager
-def _written(out: Path | None, kind: exporting.Format) -> Iterator[IO[bytes]]:
-    """The file, or stdout, which is not for Parquet on a screen."""
+def _written(out: Path | None, kind: exporting.Format, folder: Path) -> Iterator[IO[bytes]]:
+    """The file, which is there once all of it is, or stdout, which is not for Parquet on a screen. Raises JournalError, also
+    for one of the journal's own files."""
     if out is not None:
-        try:
-            file = os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
-        except OSError as error:
-            raise JournalError(f"cannot write {out}: {error.strerror}", fix="give another --out") from None
-        with file:
+        with _whole(out, folder) as file:
             yield file
         return
     if kind == "parquet" and sys.stdout.isatty():
         raise click.UsageError("Parquet is no text: give --out FILE")
     yield sys.stdout.buffer
+
+
+@contextmanager
+def _whole(out: Path, folder: Path) -> Iterator[IO[bytes]]:
+    """A file beside `out`, for its owner alone, that takes its place in the end; without an end nothing is left of it."""
+    target = out.resolve()
+    if owns(folder, target):
+        raise JournalError(f"{out} is one of the journal's own files", fix="give another --out")
+    if target.exists() and not target.is_file():  # a device or a pipe, whose place no file may take
+        raise JournalError(f"{out} is no plain file", fix="give another --out, or leave it out to write to stdout")
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".export-", dir=target.parent)  # mode 0600
+    except OSError as error:
+        raise _unwritable(out, error) from None
+    beside = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            try:
+                file.flush()
+                os.fsync(descriptor)
+                beside.replace(target)
+            except OSError as error:
+                raise _unwritable(out, error) from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _unwritable(out: Path, error: OSError) -> JournalError:
+    return JournalError(f"cannot write {out}: {error.strerror}", fix="free space, or give another --out")
 
 
 def _told(run: RunSummary, totals: Totals) -> dict[str, Any]:

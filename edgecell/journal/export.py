@@ -80,6 +80,12 @@ def cells(reader: Reader, run_ids: Iterable[str]) -> Iterator[CellRow]:
                 )
 
 
+def check(kind: Format) -> None:
+    """Raises MissingDependency for a format that cannot be written here."""
+    if kind == "parquet":
+        _pyarrow()
+
+
 def write(rows: Iterable[CellRow], kind: Format, out: IO[bytes]) -> int:
     """The rows in one of the formats; how many. Raises MissingDependency, and JournalError where they cannot be written."""
     try:
@@ -142,12 +148,7 @@ def _jsonl(rows: Iterable[CellRow], out: IO[bytes]) -> int:
 
 
 def _parquet(rows: Iterable[CellRow], out: IO[bytes]) -> int:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        fix = "pip install 'edgecell[parquet]', or export csv or jsonl"
-        raise MissingDependency("Parquet needs pyarrow, which is not installed", fix=fix) from error
+    pa, parquet = _pyarrow()
     types: dict[str, Any] = {
         **dict.fromkeys(("window", "frame", "cell", "x0", "y0", "x1", "y1"), pa.int64()),
         "confidence": pa.float64(),
@@ -161,6 +162,17 @@ def _parquet(rows: Iterable[CellRow], out: IO[bytes]) -> int:
             n += len(group)
             writer.write_table(pa.Table.from_pylist([row._asdict() for row in group], schema=schema))
     return n
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    """pyarrow and pyarrow.parquet."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        fix = "pip install 'edgecell[parquet]', or export csv or jsonl"
+        raise MissingDependency("Parquet needs pyarrow, which is not installed", fix=fix) from error
+    return pa, parquet
 
 
 def _groups(rows: Iterable[CellRow]) -> Iterator[list[CellRow]]:

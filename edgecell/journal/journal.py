@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from edgecell import clock
 from edgecell.errors import JournalError
-from edgecell.journal import chain, disk, events, store
+from edgecell.journal import chain, crops, disk, events, store
 from edgecell.journal.chain import Entry, Key
 from edgecell.journal.crops import Crop, Crops
 from edgecell.journal.events import Event, RunEnded, RunResumed, RunStarted, SampleErased, Window
@@ -221,6 +221,15 @@ def held(folder: Path, run_id: str) -> Iterator[None]:
             path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+def owns(folder: Path, path: Path) -> bool:
+    """Whether a path is, or may become, one of the files of the journal in a folder (or that is itself the file `folder`): its
+    events, its pictures, SQLite's files beside them, and locks. path: without links."""
+    file = folder.resolve()
+    file = file / store.FILE if file.is_dir() else file
+    own = path.name.startswith((file.name, crops.FILE)) or path.suffix == ".lock"
+    return own and path.parent == file.parent
 
 
 def _locked(descriptor: int, path: Path) -> bool:

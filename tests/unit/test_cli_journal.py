@@ -3,8 +3,10 @@
 import csv
 import hashlib
 import io
+import os
 import sqlite3
 import stat
+import sys
 from pathlib import Path
 
 import msgspec
@@ -98,6 +100,50 @@ def test_export_to_a_file_for_its_owner_alone(folder: Path, tmp_path: Path) -> N
     assert {row["run_id"] for row in rows} == {"run-a"}
     assert called("journal", "export", folder, "--sample", "nobody").code == 8
     assert called("journal", "export", folder, "--out", tmp_path).code == 2
+
+
+def test_an_export_that_fails_leaves_the_file_as_it_was(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "cells"
+    out.write_text("of yesterday")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pyarrow", None)
+        missing = called("journal", "export", folder, "--format", "parquet", "--out", out)
+    assert (missing.code, "pip install 'edgecell[parquet]'" in missing.err) == (3, True)
+    damage(folder)
+    broken = called("journal", "export", folder, "--out", out)
+    assert (broken.code, "event 3" in broken.err) == (8, True)
+    assert out.read_text() == "of yesterday"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells", "journal"]
+
+
+def test_an_export_takes_the_place_of_an_older_one_also_behind_a_link(folder: Path, tmp_path: Path) -> None:
+    out, link = tmp_path / "cells.csv", tmp_path / "latest.csv"
+    out.write_text("of yesterday")
+    out.chmod(0o644)
+    link.symlink_to(out)
+    assert called("journal", "export", folder, "--out", link).code == 0
+    assert out.read_text().startswith("device_id,")
+    assert (link.is_symlink(), stat.S_IMODE(out.stat().st_mode)) == (True, 0o600)
+
+
+@pytest.mark.parametrize(
+    "name", ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm", "crops.sqlite", "run-b.lock", "link"]
+)
+def test_no_export_over_the_journal_s_own_files(folder: Path, name: str) -> None:
+    (folder / "link").symlink_to(folder / store.FILE)
+    before = (folder / store.FILE).read_bytes()
+    for journal in (folder, folder / store.FILE):
+        ended = called("journal", "export", journal, "--out", folder / name)
+        assert (ended.code, f"{name} is one of the journal's own files" in ended.err) == (8, True)
+    assert (folder / store.FILE).read_bytes() == before
+    assert called("journal", "verify", folder).code == 0
+
+
+def test_an_export_takes_no_pipe_s_place(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    ended = called("journal", "export", folder, "--out", tmp_path / "pipe")
+    assert (ended.code, "is no plain file" in ended.err) == (8, True)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
 def test_export_to_stdout(folder: Path) -> None:
