@@ -68,8 +68,9 @@ def command(
 
     --resume goes on with a run that crashed, failed or was stopped, under the same run id: totals, sequence numbers and labels
     are as if nothing had happened. Without RUN_ID that is the latest one of this device and sample that did not come to its
-    end; where there is none, a new run begins, so a service may always be started with it. Settings and bundles must be the
-    same.
+    end; where there is none, a new run begins, so a service may always be started with it. Bundles and settings must be the
+    same, but for those that change no count: [publisher], [journal], and of [run] batch_wait_ms, hang_s, memory_mib and
+    read_timeout_s.
 
     \b
     Examples:

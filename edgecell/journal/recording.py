@@ -18,6 +18,10 @@ from edgecell.settings import JournalSettings
 from edgecell.signature import key_id, read_private
 
 LOG = logging.getLogger(__name__)
+FREE = frozenset({"run.batch_wait_ms", "run.hang_s", "run.memory_mib", "run.read_timeout_s"})
+"""Settings that may differ when a run is resumed: they decide how long something may take before that is said, how long frames
+wait to share a batch, and how much memory is too much, but not what a frame that is looked at counts. window_s and heartbeat_s
+are none of them: their ratio says how many numbers of heartbeats may have been given since the last window."""
 LATEST = ""
 """In place of a run's id: the latest run of the same device and sample that did not come to its end, or else a new one."""
 
@@ -82,14 +86,21 @@ def _resumed(journal: Journal, run_id: str, started: RunStarted) -> tuple[RunRes
 
 
 def _compare(run: RunSummary, then: RunStarted, now: RunStarted) -> None:
-    """Raises JournalError that names what differs; what only another version of edgecell could do otherwise is logged."""
+    """Raises JournalError that names what differs; FREE settings and the version of edgecell may, which is logged."""
     before, after = dict(_flat(_essence(then))), dict(_flat(_essence(now)))
-    differing = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    changed = {
+        key: f"{key}: {before.get(key)!r} then, {after.get(key)!r} now"
+        for key in {**before, **after}
+        if before.get(key) != after.get(key)
+    }
+    differing = [told for key, told in changed.items() if key not in FREE]
     if differing:
-        told = ", ".join(f"{key}: {before.get(key)!r} then, {after.get(key)!r} now" for key in differing[:3])
+        told = ", ".join(differing[:3])
         more = f", and {len(differing) - 3} more" if len(differing) > 3 else ""
         fix = "resume it with its own settings and bundles, or begin a new run: leave out --resume"
         raise JournalError(f"run {run.run_id} was made with other settings ({told}{more})", fix=fix)
+    for told in changed.values():
+        LOG.info("run %s goes on with %s", run.run_id, told)
     if then.version != now.version:
         LOG.warning("run %s was begun by edgecell %s, this is %s", run.run_id, then.version, now.version)
 

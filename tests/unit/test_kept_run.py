@@ -19,7 +19,7 @@ from tiny_bundle import tiny_manifest
 from edgecell.books import Books, resumed
 from edgecell.errors import JournalBlocked, JournalError, SourceUnavailable
 from edgecell.journal.crops import Crops
-from edgecell.journal.events import FrameFate
+from edgecell.journal.events import FrameFate, RunStarted
 from edgecell.journal.journal import Journal, Recorder
 from edgecell.journal.reader import Reader
 from edgecell.journal.recording import LATEST, recording
@@ -325,6 +325,29 @@ def test_the_last_heartbeat_of_a_run_whose_journal_fails_has_the_last_head_that_
     assert (bench.counts, bench.heartbeats[-1].state) == ([], "failed")
     assert verify(tmp_path, published=bench.heartbeats[-1].chain_head).broken == ""
     assert bench.heartbeats[-1].journal_position == 1
+
+
+def test_settings_that_change_no_count_may_differ(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And no other of the run's, whatever is added to them."""
+    free = {"batch_wait_ms": 5.0, "hang_s": 90.0, "memory_mib": 512, "read_timeout_s": 9.0}
+    others = {"max_frames": 9, "window_s": 2.0, "heartbeat_s": 2.0, "counting": "new_area"}
+    assert {*free, *others} == set(RunSettings.__struct_fields__)
+
+    def begun(**changes: object) -> RunStarted:
+        return started(settings={"run": {**msgspec.to_builtins(RunSettings()), **changes}})
+
+    with Journal.open(tmp_path) as journal:
+        journal.append(begun())
+    settings = JournalSettings(path=str(tmp_path))
+    with caplog.at_level("INFO"), recording(settings, begun(**free), "run-a") as resumed_one:
+        assert resumed_one.run_id == "run-a"
+    assert "run run-a goes on with run.hang_s: 30.0 then, 90.0 now" in caplog.messages
+    for name, value in others.items():
+        with (
+            pytest.raises(JournalError, match=rf"made with other settings \(run\.{name}: [^,]* then, [^,]* now\)"),
+            recording(settings, begun(**free, **{name: value}), "run-a"),
+        ):
+            pass
 
 
 def test_settings_that_differ_are_named(tmp_path: Path) -> None:
