@@ -157,11 +157,14 @@ class Replayable(Protocol):
 class Publisher(Part, Protocol):
     """Messages out. publish never blocks. serve answers what listeners ask for at most timeout_s.
 
-    replay_from, before it is entered: listeners may ask for what is in this record. outgoing: what of a message may be on the
-    bus, and what only the publisher knows.
+    replay_from, before it is entered: listeners may ask for what is in this record. conceal, before the first message: the id
+    of the run's sample, which no text of a heartbeat names either, unless that is allowed. outgoing: what of a message may be
+    on the bus, and what only the publisher knows.
     """
 
     def replay_from(self, record: Replayable) -> None: ...
+
+    def conceal(self, sample_id: str) -> None: ...
 
     def outgoing(self, message: Message) -> Message: ...
 

@@ -97,6 +97,10 @@ class ZmqPublisher:
         self._replay_at = self._replay_at or beside(self.endpoint)
         self._desk = ReplayDesk(record, self._named)
 
+    def conceal(self, sample_id: str) -> None:
+        """What no reason of a heartbeat names. It is not in a heartbeat itself, and the first ones come before any counts."""
+        self._sample = sample_id
+
     def __enter__(self) -> Self:
         """Listen. Raises PublishError for an endpoint that is taken or cannot be made, SettingsError for keys of no use."""
         check_ipc(self.endpoint)
@@ -115,7 +119,7 @@ class ZmqPublisher:
         """The message as it goes on the bus: without the sample's id unless that is allowed; a heartbeat with where replays are
         asked for and the latest counts, so that who lost those finds out."""
         if isinstance(message, CountsMessage):
-            self._latest, self._sample = (message.run_id, message.sequence), message.sample_id
+            self._latest = message.run_id, message.sequence
             return self._named(message)
         run_id, sequence = self._latest
         known = {"counts_sequence": sequence} if run_id == message.run_id else {}

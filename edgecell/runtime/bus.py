@@ -10,11 +10,13 @@ from edgecell.wire import Message, to_wire
 class Bus:
     """A publisher that was entered on this thread. After an error it is closed and opened again, with ever longer waits.
 
+    sample_id: of the run, for what the publisher keeps off the bus.
     unsent: messages that were not sent. They are missed by their sequence, and the next one has all totals.
     """
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, sample_id: str) -> None:
         self._publisher = publisher
+        publisher.conceal(sample_id)
         self._backoff = Backoff()
         self._lost = ""
         self.unsent = 0

@@ -65,7 +65,7 @@ class Runtime:
     ) -> None:
         """recorder: keeps every window before it is published; one of an earlier process's run makes this one go on with it.
         environment: where systemd says how to reach it."""
-        self._observer, self._bus = observer, Bus(publisher)
+        self._observer, self._bus = observer, Bus(publisher, identity.sample_id)
         self._identity, self._settings = identity, settings
         state, books = RunState(), Books()
         if recorder is not None and recorder.programs:

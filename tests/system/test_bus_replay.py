@@ -198,8 +198,9 @@ def test_reasons_do_not_name_the_sample_either() -> None:
     """Pictures lie in folders that are named after the sample, and errors name files."""
     reason = "cannot read /data/slide-17/slide-17_001.png, slide-171.png: no such file"
     publisher = ZmqPublisher(ZmqPublisher.Options(endpoint="tcp://127.0.0.1:*"))
+    publisher.conceal("slide-17")
+    beat = publisher.outgoing(heartbeat(state="failed", reason=reason))  # also before any counts
     counts = publisher.outgoing(counts_message(valid=False, invalid_reason=reason, remarks=(reason,)))
-    beat = publisher.outgoing(heartbeat(state="failed", reason=reason))
     assert isinstance(counts, CountsMessage)
     assert isinstance(beat, Heartbeat)
     for text in (counts.invalid_reason, *counts.remarks, beat.reason):
@@ -211,7 +212,7 @@ def test_fetching_an_earlier_sample_does_not_make_a_heartbeat_name_this_one() ->
     publisher = ZmqPublisher(ZmqPublisher.Options(endpoint="tcp://127.0.0.1:*"))
     publisher.replay_from(MemoryRecord([old]))
     with publisher, zmq.Context() as context, context.socket(zmq.DEALER) as listener:
-        publisher.outgoing(counts_message())
+        publisher.conceal("slide-17")
         listener.connect(publisher.replay_endpoint)
         listener.send(json.dumps({"schema": "replay/1", "id": 1, "topic": "counts/1", "run_id": "old", "after": -1}).encode())
         while not listener.poll(1):

@@ -149,6 +149,8 @@ class Bus(Part):
 
     def replay_from(self, record: Replayable) -> None: ...
 
+    def conceal(self, sample_id: str) -> None: ...
+
     def outgoing(self, message: Message) -> Message:
         return message
 

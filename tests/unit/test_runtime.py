@@ -10,12 +10,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from still_run import PICTURE, Acting, Bench, Camera, Clock, Event, Onlooker, Part, balanced, corrupt, frame, frames, standing
+from still_run import (
+    PICTURE,
+    Acting,
+    Bench,
+    Bus,
+    Camera,
+    Clock,
+    Event,
+    Onlooker,
+    Part,
+    balanced,
+    corrupt,
+    frame,
+    frames,
+    standing,
+)
 from tiny_bundle import CLASSES, tiny_manifest
 
 from edgecell.bundle import Bundle
 from edgecell.classify import Classifier
 from edgecell.errors import EdgecellError, InferenceError, SourceUnavailable
+from edgecell.publishers.zmq import ZmqPublisher
 from edgecell.runtime.capture import GLANCE_S
 from edgecell.runtime.mending import MOST
 from edgecell.wire import CountsMessage, Heartbeat, Message
@@ -125,6 +141,32 @@ def test_it_is_degraded_within_a_glance_of_the_time_out(time: Clock) -> None:
     bench.run()
     first = next(at for at, each in bench.bus.messages if isinstance(each, Heartbeat) and each.state == "degraded")
     assert 2.0 <= first / 1e9 <= 2.0 + GLANCE_S
+
+
+class Dressed(Bus):
+    """A stand-in publisher that lets on the bus what the real one does."""
+
+    def __init__(self, time: Clock) -> None:
+        super().__init__(time)
+        self._real = ZmqPublisher()
+
+    def conceal(self, sample_id: str) -> None:
+        self._real.conceal(sample_id)
+
+    def outgoing(self, message: Message) -> Message:
+        return self._real.outgoing(message)
+
+
+def test_no_heartbeat_names_the_sample_also_before_the_first_counts(time: Clock) -> None:
+    """Videos are named after the sample, and the reason of a silence names the source."""
+    bench = Bench(time, [5.0, frame(0)], heartbeat_s=0.1, window_s=60)
+    bench.bus = Dressed(time)
+    bench.source.source_id = "/videos/s.avi"
+    bench.run()
+    first = next(at for at, (_, each) in enumerate(bench.bus.messages) if isinstance(each, CountsMessage))
+    reasons = [each.reason for _, each in bench.bus.messages[:first] if isinstance(each, Heartbeat) and each.reason]
+    assert reasons
+    assert all("no usable frame from /videos/(sample).avi for " in reason for reason in reasons)
 
 
 def test_a_time_out_shorter_than_a_glance_is_kept(time: Clock) -> None:
