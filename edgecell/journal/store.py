@@ -201,11 +201,12 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
 
 
 def _version(connection: sqlite3.Connection, path: Path, *, may_be_empty: bool = False) -> int:
-    application, version = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in _STAMPS)
+    """Tables are looked for first: another process may be making them, in one step with the stamps."""
     if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         if may_be_empty:
             return 0
         raise JournalError(f"{path} is empty: no run has begun in it yet", fix="begin one: edgecell run")
+    application, version = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in _STAMPS)
     if application != APPLICATION or version < 1:
         raise JournalError(f"{path} is no journal of edgecell", fix=_OTHER)
     if version > VERSION:

@@ -8,6 +8,7 @@ import stat
 import subprocess
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from journal_windows import ended, filled, started, window
@@ -31,6 +32,36 @@ CREATE TABLE contents (position INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE states (run_id TEXT PRIMARY KEY, position INTEGER NOT NULL, body BLOB NOT NULL);
 PRAGMA user_version = 1;
 """
+
+
+class Disturbed(sqlite3.Connection):
+    """Before its statement number `after`, another connection makes the journal."""
+
+    after = 0
+    seen = 0
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        if self.seen == self.after:
+            store.open_for_writing(Path(super().execute("PRAGMA database_list").fetchone()[2]).parent).close()
+        self.seen += 1
+        return super().execute(*arguments)
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_a_journal_that_is_being_made_is_empty_or_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Whichever of the questions that opening asks another process comes between: it is never taken for another file."""
+    store.connect_to(tmp_path / store.FILE).close()
+
+    def disturbed(path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, factory=Disturbed, isolation_level=None)
+        connection.after = after
+        return connection
+
+    monkeypatch.setattr(store, "_readable", disturbed)
+    try:
+        store.open_for_reading(tmp_path).close()
+    except JournalError as error:
+        assert "is empty" in error.what  # noqa: PT017 either answer is right
 
 
 def test_a_run_that_failed_leaves_no_lock_behind(tmp_path: Path) -> None:
