@@ -18,15 +18,16 @@ class Bus:
         self._publisher = publisher
         publisher.conceal(sample_id)
         self._backoff = Backoff()
-        self._lost = ""
+        self._lost = self._back = ""
         self.unsent = 0
 
     @property
     def troubles(self) -> Troubles:
-        """They spoil no count."""
-        if not self._lost:
-            return {}
-        return {"bus": Trouble(f"{self._lost}; tried again {self._backoff.words}", spoils=False)}
+        """They spoil no count. What went wrong is still said by the first message that can be sent again: nobody heard those
+        before it."""
+        if self._lost:
+            return {"bus": Trouble(f"{self._lost}; tried again {self._backoff.words}", spoils=False)}
+        return {"bus": Trouble(f"{self._back}; open again", spoils=False)} if self._back else {}
 
     def publish(self, message: Message) -> None:
         if self._lost:
@@ -35,6 +36,7 @@ class Bus:
         try:
             self._publisher.publish(*to_wire(self._publisher.outgoing(message)))
             self._backoff.reset()
+            self._back = ""
         except PublishError as error:
             self.unsent += 1
             self._lose(error)
@@ -44,7 +46,7 @@ class Bus:
         try:
             if self._lost and self._backoff.wait_s == 0:
                 self._publisher.__enter__()
-                self._lost = ""
+                self._back, self._lost = self._lost, ""
             if not self._lost:
                 self._publisher.serve(0)
         except PublishError as error:
