@@ -1,10 +1,17 @@
 """The publisher, kept at work: what goes wrong with it never ends a run."""
 
+from typing import Final
+
+from edgecell import clock
 from edgecell.condition import Trouble, Troubles
 from edgecell.errors import PublishError
 from edgecell.protocols import Publisher
 from edgecell.runtime.backoff import Backoff
 from edgecell.wire import Message, to_wire
+
+TOLD_FOR_S: Final = 10.0
+"""How long messages still say that the bus was lost, once it is open again. Listeners come back one by one, by
+trying again: libzmq's own pause between two tries is 0.1 s, and a busy machine makes it longer."""
 
 
 class Bus:
@@ -19,15 +26,17 @@ class Bus:
         publisher.conceal(sample_id)
         self._backoff = Backoff()
         self._lost = self._back = ""
+        self._back_ns = 0
         self.unsent = 0
 
     @property
     def troubles(self) -> Troubles:
-        """They spoil no count. What went wrong is still said by the first message that can be sent again: nobody heard those
-        before it."""
+        """They spoil no count. What went wrong is still said for `TOLD_FOR_S` after it: nobody heard the messages before."""
         if self._lost:
             return {"bus": Trouble(f"{self._lost}; tried again {self._backoff.words}", spoils=False)}
-        return {"bus": Trouble(f"{self._back}; open again", spoils=False)} if self._back else {}
+        if self._back and clock.monotonic_ns() - self._back_ns < TOLD_FOR_S * 1e9:
+            return {"bus": Trouble(f"{self._back}; open again", spoils=False)}
+        return {}
 
     def publish(self, message: Message) -> None:
         if self._lost:
@@ -36,7 +45,6 @@ class Bus:
         try:
             self._publisher.publish(*to_wire(self._publisher.outgoing(message)))
             self._backoff.reset()
-            self._back = ""
         except PublishError as error:
             self.unsent += 1
             self._lose(error)
@@ -47,6 +55,7 @@ class Bus:
             if self._lost and self._backoff.wait_s == 0:
                 self._publisher.__enter__()
                 self._back, self._lost = self._lost, ""
+                self._back_ns = clock.monotonic_ns()
             if not self._lost:
                 self._publisher.serve(0)
         except PublishError as error:
