@@ -23,6 +23,8 @@ TORCH ?= torch>=2.6,<3
 WORKSHOP := .venv-workshop
 WORKSHOP_LIBRARIES := $(WORKSHOP)/libraries-$(call key,requirements/test.txt)
 WORKSHOP_READY := $(WORKSHOP)/edgecell-$(call key,requirements/test.txt pyproject.toml)-$(shell echo '$(TORCH)' | cksum | tr ' ' '-')
+# Those that are wheels: pycuda comes as source
+EXTRAS = $(filter-out pycuda,$(shell sed -n '/^\[project.optional-dep/,/^\[project.scripts/s/^\([a-z0-9-]*\) = .*/\1/p' pyproject.toml))
 NEED_TORCH = $$(grep -rl 'importorskip("torch"' tests)
 
 INSTALL = bin/python -m pip install -qq --no-deps
@@ -70,6 +72,10 @@ lock:  ## pin requirements/ again from pyproject.toml, for every Python and mach
 	$(LOCK) --upgrade pyproject.toml --group test -o requirements/test.txt
 	$(LOCK) pyproject.toml --constraints requirements/test.txt -o requirements/base.txt
 	$(LOCK) --group build --constraints requirements/test.txt -o requirements/build.txt
+	$(LOCK) --group pack --constraints requirements/test.txt -o requirements/pack.txt
+	for extra in $(EXTRAS); do \
+	  $(LOCK) pyproject.toml --extra $$extra --constraints requirements/test.txt -o requirements/extras/$$extra.txt || exit 1; \
+	done
 	$(LOCK) --group stubs --no-deps -o requirements/stubs.txt
 
 clean:  ## remove the environments and what tools left behind

@@ -33,7 +33,9 @@ PRODUCT = [*EDGECELL, *sorted((ROOT / "calibration").rglob("*.py"))]
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 350, 60
 BYTES_OF_A_BUNDLE = 10_000_000
 MACHINES = ("x86_64", "aarch64")
-PINNED = ("base", "build", "test")
+PINNED = ("base", "build", "pack", "test")
+SOURCE_ONLY = {"pycuda"}
+"""Extras that cannot be pinned as wheels."""
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 BINARY = {".onnx", ".npz"}
 MACHINE_PATH = re.compile(r"/(?:root|home/\w+|Users/\w+)/|/work/(?:main|shared)\b")
@@ -54,6 +56,11 @@ def pythons() -> list[str]:
 @cache
 def pyproject() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def extras() -> list[str]:
+    """The extras that go into a pack for a device without a network."""
+    return sorted({*pyproject()["project"]["optional-dependencies"]} - SOURCE_ONLY)
 
 
 @cache
@@ -162,9 +169,13 @@ def pinned(name: str, environment: dict[str, str]) -> dict[str, str]:
 
 
 def wanted(group: str) -> list[Requirement]:
-    """The requirements of a dependency group, those of the groups it includes too; "base" is the project's own."""
+    """The requirements of a dependency group, those of the groups it includes too; "base" is the project's own, "extras/NAME"
+    has those of an extra besides."""
     if group == "base":
         return [Requirement(each) for each in pyproject()["project"]["dependencies"]]
+    if group.startswith("extras/"):
+        table = pyproject()["project"]["optional-dependencies"]
+        return [*wanted("base"), *map(Requirement, table[group.removeprefix("extras/")])]
     found = wanted("base") if group == "test" else []
     for each in pyproject()["dependency-groups"][group]:
         found += wanted(each["include-group"]) if isinstance(each, dict) else [Requirement(each)]
@@ -173,7 +184,7 @@ def wanted(group: str) -> list[Requirement]:
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("python", pythons())
-@pytest.mark.parametrize("group", PINNED)
+@pytest.mark.parametrize("group", [*PINNED, *(f"extras/{name}" for name in extras())])
 def test_pins_satisfy_pyproject_everywhere(group: str, python: str, machine: str) -> None:
     environment = environment_of(python, machine)
     versions = pinned(group, environment)
