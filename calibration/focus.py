@@ -21,7 +21,7 @@ from calibration.metrics import Share
 from edgecell import clock, pipeline
 from edgecell.gate import GateState, Limits
 from edgecell.messages import RED_BLOOD_CELL, Frame
-from edgecell.optics import RED_CELL_UM
+from edgecell.optics.scale import RED_CELL_UM
 from edgecell.protocols import Segmenter
 
 Image = NDArray[np.uint8]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgecell.area import AreaState
 from edgecell.messages import Frame, Verdict
-from edgecell.optics import RED_CELL_UM
+from edgecell.optics.scale import RED_CELL_UM
 
 DARK, OVEREXPOSED, EMPTY, BLURRED = "dark", "overexposed", "empty", "blurred"
 

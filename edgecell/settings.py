@@ -18,6 +18,9 @@
     window_s = 1.0
     counting = "new_area"       # every cell once, however the slide is pushed; without it once in each frame
 
+    [optics]
+    file = "optics.toml"        # what `edgecell optics` measured; without it frames are used as they come
+
     [journal]
     path = "journal"            # folder; without it $XDG_STATE_HOME/edgecell/journal
 
@@ -25,30 +28,16 @@
 the part (its `Options` struct); `decode_options` turns the one into the other when the composition root has found the class.
 """
 
-import json
 import os
 import re
-import sys
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from edgecell.errors import SettingsError
 from edgecell.signature import Trust
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-MAX_BYTES = 1 << 20
-"""Largest settings file that is read. The longest sensible one has a few kilobytes."""
-
-MAX_DOTS = 100
-"""In a line. A key of n parts costs the reader of TOML memory by the square of n: one of 50,000 takes 10 GB."""
+from edgecell.tomlfile import converted, read_toml
 
 FIRST = ""
 """Key for the value of a spec such as `images:PATH`: it goes to the first option of the part, whatever its name."""
@@ -61,8 +50,6 @@ ROLES = ("source", "segmenter", "engine", "publisher")
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
-DecHook = Callable[[type[Any], Any], Any] | None
-Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 
 class PartSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +106,13 @@ class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return Path(self.path) if self.path else state / "edgecell" / "journal"
 
 
+class OpticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known of camera and objective. file: as `edgecell optics` measured it, "" for none: frames are used as they
+    come."""
+
+    file: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of a run. device_id, sample_id: 1 to 128 printable characters. models: kind of cell -> bundle name or folder.
 
@@ -131,6 +125,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     segmenter: PartSettings = PartSettings(part=AUTO, where="[segmenter]")
     engine: PartSettings = PartSettings(part=AUTO, where="[engine]")
     publisher: PartSettings = PartSettings(part="zmq", where="[publisher]")
+    optics: OpticsSettings = OpticsSettings()
     models: dict[str, str] = msgspec.field(default_factory=lambda: {"nucleated": "pbc8"})
     trust: Trust = Trust()
     run: RunSettings = RunSettings()
@@ -139,23 +134,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def load(path: Path) -> Settings:
     """The settings in a TOML file. Relative folders in it are relative to the file. Raises SettingsError."""
-    table = _read_toml(path)
+    table = read_toml(path, "settings")
     base = path.resolve().parent
     for role in ROLES:
         if role in table:
             table[role] = _part_table(role, table[role], path, base)
-    settings = _convert(table, Settings, where=str(path))
+    settings = converted(table, Settings, where=str(path))
     models = {kind: bundle_folder(name, base) for kind, name in settings.models.items()}
     keys = tuple(_from(base, key) for key in settings.trust.keys)
     trust, journal = msgspec.structs.replace(settings.trust, keys=keys), settings.journal
     if journal is not None:
         journal = msgspec.structs.replace(journal, path=_from(base, journal.path), key=_from(base, journal.key))
-    return msgspec.structs.replace(settings, models=models, trust=trust, journal=journal)
+    optics = msgspec.structs.replace(settings.optics, file=_from(base, settings.optics.file))
+    return msgspec.structs.replace(settings, models=models, trust=trust, journal=journal, optics=optics)
 
 
 def checked(chosen: Settings) -> Settings:
     """The same settings, after values from the command line were put in unchecked. Raises SettingsError."""
-    return _convert(msgspec.to_builtins(chosen), Settings, where="command line")
+    return converted(msgspec.to_builtins(chosen), Settings, where="command line")
 
 
 def _from(base: Path, path: str) -> str:
@@ -226,7 +222,7 @@ def decode_options(part_class: type[Any], chosen: PartSettings) -> Any:
             return _path(value, Path(chosen.base))
         raise TypeError(f"Expected `{'path' if wanted is Path else wanted.__name__}`, got `{type(value).__name__}`")
 
-    return _convert(options, part_class.Options, where=chosen.where, strict=not chosen.from_text, dec_hook=decode_path)
+    return converted(options, part_class.Options, where=chosen.where, strict=not chosen.from_text, dec_hook=decode_path)
 
 
 def plain_options(options: msgspec.Struct) -> dict[str, Any]:
@@ -237,30 +233,6 @@ def plain_options(options: msgspec.Struct) -> dict[str, Any]:
 
     plain: dict[str, Any] = msgspec.to_builtins(options, enc_hook=told)
     return plain
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        fix = "give the path of a TOML file that exists and may be read"
-        raise SettingsError(f"settings file {path} cannot be read: {error.strerror}", fix=fix) from None
-    if len(raw) > MAX_BYTES:
-        raise SettingsError(f"settings file {path} is larger than {MAX_BYTES} bytes", fix="give a settings file") from None
-    for number, line in enumerate(raw.split(b"\n"), 1):
-        if line.count(b".") > MAX_DOTS:
-            raise SettingsError(f"{path}: more than {MAX_DOTS} dots in line {number}", fix="correct that line")
-    try:
-        return tomllib.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: not UTF-8 text at byte {error.start}", fix="save the file as UTF-8") from None
-    except ValueError as error:  # TOMLDecodeError, and Python's own for a number of more than 4300 digits
-        raise SettingsError(
-            f"{path}: not valid TOML: {error}", fix='correct that line; text needs quotes: key = "text"'
-        ) from None
-    except RecursionError:
-        raise SettingsError(f"{path}: nested too deeply", fix="write plain tables and values") from None
 
 
 def _part_table(role: str, table: object, path: Path, base: Path) -> dict[str, Any]:
@@ -278,46 +250,3 @@ def _part_table(role: str, table: object, path: Path, base: Path) -> dict[str, A
         raise SettingsError(f"{where}: {twice[0]} stands twice", fix=f"keep it in [{role}] or in [{role}.options]")
     part = table.get("part", default.part)
     return {"part": part, "options": {**inline, **below}, "where": where, "base": str(base)}
-
-
-def _convert(
-    table: Mapping[str, Any], struct: type[Struct], *, where: str, strict: bool = True, dec_hook: DecHook = None
-) -> Struct:
-    try:
-        return msgspec.convert(table, struct, strict=strict, dec_hook=dec_hook)
-    except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at `$")
-        keys = [key for key in re.split(r"[.\[]", place.rstrip("`")) if key]
-        raise _settings_error(text, keys, struct, where) from None
-
-
-def _settings_error(text: str, keys: list[str], struct: type[Any], where: str) -> SettingsError:
-    """msgspec's sentence about the value at `keys`, with the field's name and what to write instead."""
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
-    missing = re.fullmatch(r"Object missing required field `(.*)`", text)
-    if unknown:
-        name, known = unknown[1], sorted(_fields(struct, keys))
-        close = get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        return SettingsError(
-            f"{where}: unknown key {'.'.join([*keys, name])}", fix=f"{hint}known keys: {', '.join(known) or 'none'}"
-        )
-    if missing:
-        name = ".".join([*keys, missing[1]])
-        return SettingsError(f"{where}: {name} is missing", fix=f"add {name} = ...")
-    field = _fields(struct, keys[:-1]).get(keys[-1]) if keys else None
-    example = (
-        f", e.g. {keys[-1]} = {json.dumps(field.default)}" if field and isinstance(field.default, str | int | float) else ""
-    )
-    return SettingsError(f"{where}: {'.'.join(keys)}: {text[0].lower()}{text[1:]}", fix=f"correct that value{example}")
-
-
-def _fields(struct: type[Any], keys: list[str]) -> dict[str, msgspec.structs.FieldInfo]:
-    """The fields of the struct found by following `keys` from `struct`; empty where that is no struct."""
-    for key in keys:
-        kind = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}.get(key)
-        inner = [each for each in (kind, *get_args(kind)) if isinstance(each, type) and issubclass(each, msgspec.Struct)]
-        if not inner:
-            return {}
-        struct = inner[0]
-    return {field.encode_name: field for field in msgspec.structs.fields(struct)}

@@ -16,7 +16,7 @@ from calibration.spots.sheet import Sheet, sheet_of
 from calibration.yolo import Classes
 from edgecell.errors import SettingsError
 from edgecell.messages import RED_BLOOD_CELL
-from edgecell.optics import LEAST_CELLS, RED_CELL_UM
+from edgecell.optics.scale import LEAST_CELLS, RED_CELL_UM
 
 LOG = logging.getLogger("edgecell.calibration")
 

@@ -25,7 +25,7 @@ from edgecell.domain import domain_of, held_back, telling
 from edgecell.errors import FrameCorrupt, SourceUnavailable
 from edgecell.imagefile import listed, load_image
 from edgecell.messages import NOTICE, Classification, Domain, Frame
-from edgecell.optics import Scale
+from edgecell.optics.scale import Scale
 from edgecell.preprocess import Crop, Preprocess, cut
 from edgecell.protocols import Segmenter
 from edgecell.settings import Settings, engine_from_spec

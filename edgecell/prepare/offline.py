@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgecell.bundle import MANIFEST, Bundle
-from edgecell.engines.trt.files import write_whole
 from edgecell.errors import SettingsError
+from edgecell.files import write_whole
 from edgecell.messages import NOTICE
 from edgecell.signature import SIGNATURE
 

@@ -23,7 +23,7 @@ from edgecell.cli.adapt import command
 from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions
 from edgecell.errors import BundleCorrupt, BundleError, EdgecellError, MissingDependency, SettingsError
 from edgecell.golden import replay
-from edgecell.optics import Scale
+from edgecell.optics.scale import Scale
 from edgecell.preprocess import to_batch
 from edgecell.signature import Trust
 

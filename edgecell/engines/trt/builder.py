@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecell.engines.trt import versions
-from edgecell.engines.trt.files import write_whole
 from edgecell.engines.trt.library import Library
 from edgecell.engines.trt.request import BuildRequest, CacheState, ModelRefused, Shapes
 from edgecell.engines.trt.vendor import TensorRt
 from edgecell.engines.trt.versions import Report
 from edgecell.errors import EngineBuildError
+from edgecell.files import write_whole
 
 if TYPE_CHECKING:
     import tensorrt

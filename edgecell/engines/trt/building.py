@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgecell.clock import monotonic_ns
-from edgecell.engines.trt.files import partial
 from edgecell.engines.trt.request import BuildRequest, Built, ModelRefused, Progress
 from edgecell.errors import EngineBuildError, EngineError, MissingDependency
+from edgecell.files import partial
 
 _LOG = logging.getLogger("edgecell.tensorrt")
 WORKER = "edgecell.engines.trt.worker"

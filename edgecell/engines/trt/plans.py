@@ -26,10 +26,10 @@ import msgspec
 
 from edgecell.bundle import SHIPPED, Bundle, Encoding, Manifest, Sha256, sha256_of
 from edgecell.engines.trt.driver import Driver
-from edgecell.engines.trt.files import write_whole
 from edgecell.engines.trt.library import Library
 from edgecell.engines.trt.request import Shapes
 from edgecell.errors import EngineError
+from edgecell.files import write_whole
 
 Precision = Literal["int8", "fp16"]
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.messages import RED_BLOOD_CELL
-from edgecell.optics import LEAST_CELLS, RED_CELL_UM
+from edgecell.optics.scale import LEAST_CELLS, RED_CELL_UM
 from edgecell.segmenters.network.look import Look, Network
 
 SIDES_PX = (128, 256, 512, 1024)

@@ -13,7 +13,7 @@ from typing_extensions import Self
 from edgecell.bundle import Bundle
 from edgecell.edge import excluded
 from edgecell.messages import Cell, Frame, Segmentation
-from edgecell.optics import LEAST_CELLS, RED_CELL_UM, SAME_OPTICS, PixelScale, Scale
+from edgecell.optics.scale import LEAST_CELLS, RED_CELL_UM, SAME_OPTICS, PixelScale, Scale
 from edgecell.protocols import Engine, Memory, Probe
 from edgecell.segmenters.network.decode import INSIDE, owners
 from edgecell.segmenters.network.look import Look, Network, tempered

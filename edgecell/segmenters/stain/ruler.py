@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.messages import RED_BLOOD_CELL
-from edgecell.optics import LEAST_CELLS, RED_CELL_UM
+from edgecell.optics.scale import LEAST_CELLS, RED_CELL_UM
 from edgecell.preprocess import resized
 from edgecell.segmenters.stain.cells import Piece, find_cells
 from edgecell.segmenters.stain.density import Image

@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from edgecell.edge import excluded
 from edgecell.messages import NUCLEATED, PLATELET, RED_BLOOD_CELL, Cell, Frame, Segmentation
-from edgecell.optics import LEAST_CELLS, RED_CELL_UM, SAME_OPTICS, PixelScale, Scale
+from edgecell.optics.scale import LEAST_CELLS, RED_CELL_UM, SAME_OPTICS, PixelScale, Scale
 from edgecell.protocols import Memory, Probe
 from edgecell.segmenters.stain.ruler import Look, first_look, look, round_red_cells
 

@@ -11,10 +11,10 @@ from tiny_bundle import certified, make_tiny_bundle
 from edgecell.bundle import Bundle, Encoding, open_bundle
 from edgecell.engines.trt import plans
 from edgecell.engines.trt.driver import Device, Driver
-from edgecell.engines.trt.files import write_whole
 from edgecell.engines.trt.library import Library
 from edgecell.engines.trt.plans import Machine, NotPrepared, PlanRecord, Stored
 from edgecell.errors import EngineError
+from edgecell.files import write_whole
 
 ORIN = Machine(tensorrt="10.3.0", device="Orin", compute_capability="8.7", driver="12.6", platform="L4T 36.4.3")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecell.engines.trt.files import partial, write_whole
+from edgecell.files import partial, write_whole
 
 
 def test_a_reader_meets_the_old_file_or_the_new_one(tmp_path: Path) -> None:

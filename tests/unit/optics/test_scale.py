@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgecell.optics import RED_CELL_UM, PixelScale
+from edgecell.optics.scale import RED_CELL_UM, PixelScale
 
 
 def test_settings_win_over_optics() -> None:
