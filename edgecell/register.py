@@ -91,11 +91,20 @@ def _best(one: bytes, other: bytes, size: tuple[int, int], times: int) -> Shift:
     first, second = _prepared(one, size, times), _prepared(other, size, times)
     like, shared = _likeness(first, second)
     y, x = np.unravel_index(int(np.argmax(like * np.sqrt(shared))), like.shape)
-    row, column = int(y), int(x)
+    row, column = _top(like, int(y), int(x))
     height, width = first.shape
     right = column - (width - 1) + _between(like[row, max(0, column - 1) : column + 2])
     down = row - (height - 1) + _between(like[max(0, row - 1) : row + 2, column])
     return Shift(right * times, down * times, float(like[row, column]))
+
+
+def _top(like: NDArray[np.float64], row: int, column: int) -> tuple[int, int]:
+    """The likeliest of a shift and its neighbours. What is shared decides between places, not between pixels: with it half a
+    small pixel is lost wherever the true shift lies halfway."""
+    top, left = max(0, row - 1), max(0, column - 1)
+    around = like[top : row + 2, left : column + 2]
+    y, x = divmod(int(np.argmax(around)), around.shape[1])
+    return top + y, left + x
 
 
 def _likeness(one: _Prepared, other: _Prepared) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

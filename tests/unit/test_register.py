@@ -34,6 +34,14 @@ def test_frames_that_share_a_strip_or_nearly_all_are_found_to_a_pixel(overlap: f
     assert (back.x, back.y) == pytest.approx((-found.x, -found.y), abs=0.05)
 
 
+def test_a_place_between_two_small_pixels_is_found_to_a_pixel() -> None:
+    """Eight pixels of the frame are one small pixel: where it lies halfway, both neighbours are as likely."""
+    [wide, *_] = frames(width=2304, seed=21)
+    one, *others = (small(np.ascontiguousarray(wide.image[:, at : at + 1280])).tobytes() for at in (0, 500, 503, 507, 900))
+    places = [found and (found.x * SCALE, found.y * SCALE) for found in (shift(one, other, SIZE) for other in others)]
+    assert places == [pytest.approx((px, 0), abs=1.2) for px in (500, 503, 507, 900)]
+
+
 @pytest.mark.parametrize("seed", range(21, 25))
 def test_frames_that_share_nothing_are_not_alike(seed: int) -> None:
     one, other, third = (picture(frame) for frame in frames(stage="fields", seed=seed))
