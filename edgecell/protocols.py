@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from edgecell.cameras import Camera
 from edgecell.messages import Frame, FrameReport, Segmentation
 from edgecell.wire import CountsMessage, Message, State
 
@@ -47,6 +48,9 @@ class FrameSource(Part, Protocol):
 
     read raises FrameTimeout when nothing came within timeout_s, FrameCorrupt for a frame that cannot be used (it took an
     index), SourceUnavailable when the source is gone. None is the end of the stream.
+
+    attached: the cameras of its kind that are there. It asks them, and takes no picture; one that cannot be asked says why in
+    `lacks`. Where what it takes to look is missing there are none, and `probe` tells of that; files are no cameras.
     """
 
     source_id: str
@@ -55,6 +59,9 @@ class FrameSource(Part, Protocol):
     def live(self) -> bool: ...
 
     def read(self, timeout_s: float) -> Frame | None: ...
+
+    @classmethod
+    def attached(cls) -> Sequence[Camera]: ...
 
 
 @runtime_checkable

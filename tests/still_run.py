@@ -18,6 +18,7 @@ from tiny_bundle import tiny_manifest
 from typing_extensions import Self
 
 from edgecell import clock
+from edgecell.cameras import Camera as Attached
 from edgecell.classify import Classifier
 from edgecell.errors import FrameCorrupt, FrameTimeout, PublishError, SourceUnavailable
 from edgecell.journal.journal import Recorder
@@ -141,6 +142,10 @@ class Camera(Part):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
         self.closed += 1
+
+    @classmethod
+    def attached(cls) -> Sequence[Attached]:
+        return ()
 
     def read(self, timeout_s: float) -> Frame | None:
         settle()

@@ -18,6 +18,7 @@ COMMANDS = (
     "verify",
     "check",
     "keys",
+    "cameras",
     "doctor",
     "bench",
     "schemas",

@@ -5,6 +5,7 @@ Tested with GStreamer 1.22's videotestsrc, multifilesrc and fakesrc; no Jetson w
 """
 
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from edgecell import clock
+from edgecell.cameras import Camera
 from edgecell.errors import FrameCorrupt, FrameTimeout, MissingDependency, SettingsError, SourceUnavailable
 from edgecell.messages import Frame
 from edgecell.protocols import Probe
@@ -113,6 +115,11 @@ class GstreamerSource:
         except MissingDependency as error:
             return Probe(usable=False, version="", missing=f"{error.what}: {error.fix}")
         return Probe(usable=True, version=gst.version_string())
+
+    @classmethod
+    def attached(cls) -> Sequence[Camera]:
+        """None: a pipeline is the user's, and what it reads too."""
+        return ()
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next frame; None when the pipeline has ended. Raises FrameTimeout, FrameCorrupt, SourceUnavailable."""

@@ -1,6 +1,7 @@
 """Frames from files: one image, a folder of them, or a video."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from edgecell import clock
+from edgecell.cameras import Camera
 from edgecell.errors import FrameCorrupt, SourceUnavailable
 from edgecell.imagefile import MIN_SIDE_PX, listed, load_image
 from edgecell.messages import Frame
@@ -73,6 +75,10 @@ class ImagesSource:
     @classmethod
     def probe(cls) -> Probe:
         return Probe(usable=True, version=f"OpenCV {cv2.__version__}")
+
+    @classmethod
+    def attached(cls) -> Sequence[Camera]:
+        return ()
 
     def read(self, timeout_s: float) -> Frame | None:  # noqa: ARG002 a file is there or it is not
         """The next file or video frame."""

@@ -7,7 +7,7 @@ compared with those of picamera2 0.3.38; no Raspberry Pi was at hand.
 
 import importlib.metadata
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as Late
 from contextlib import contextmanager
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from edgecell import clock
+from edgecell.cameras import Camera as Attached
 from edgecell.errors import FrameCorrupt, FrameTimeout, MissingDependency, SourceUnavailable
 from edgecell.messages import Frame
 from edgecell.protocols import Probe
@@ -148,9 +149,7 @@ class PicameraSource:
             self._take_back(camera)
             try:
                 camera.close()
-            except (
-                REFUSED
-            ) as told:  # a camera that is gone may not stop; whether it is still held shows when it is opened again
+            except REFUSED as told:  # one that is gone may not stop; whether it is held shows when it is opened again
                 LOG.warning("%s: cannot be closed: %s", self.source_id, _why(told))
 
     @classmethod
@@ -166,6 +165,14 @@ class PicameraSource:
             return Probe(usable=False, version=_version(), missing=f"libcamera does not answer: {_why(error)}")
         missing = "" if cameras else f"no camera: check its cable, then {LIST}"
         return Probe(usable=bool(cameras), version=_version(), missing=missing)
+
+    @classmethod
+    def attached(cls) -> Sequence[Attached]:
+        try:
+            cameras = _library().Picamera2.global_camera_info()
+        except (MissingDependency, *REFUSED):
+            return ()
+        return [Attached(name=each["Model"], where=each["Id"], options={"camera": each["Num"]}) for each in cameras]
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next frame; a camera has no last one. Raises FrameTimeout, FrameCorrupt, SourceUnavailable when it is gone."""

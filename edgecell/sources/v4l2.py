@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from edgecell import clock
+from edgecell.cameras import Camera
 from edgecell.errors import FrameCorrupt, FrameTimeout, SourceUnavailable
 from edgecell.imagefile import natural
 from edgecell.messages import Frame
@@ -132,6 +133,12 @@ class V4l2Source:
         closed = [str(node) for node in nodes if not _may_use(node)]
         missing = f"no permission for {', '.join(closed)}: {GROUP_FIX}" if closed else ""
         return Probe(usable=len(closed) < len(nodes), version=version, missing=missing)
+
+    @classmethod
+    def attached(cls) -> Sequence[Camera]:
+        """A camera for every node that may be one."""
+        lacks = {node: "" if _may_use(node) else f"no permission: {GROUP_FIX}" for node in _nodes()}
+        return [Camera(name=node.name, where=str(node), options={"device": str(node)}, lacks=lacks[node]) for node in lacks]
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next frame; a camera has no last one. Raises FrameTimeout, FrameCorrupt, SourceUnavailable when it is gone."""

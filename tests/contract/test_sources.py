@@ -18,6 +18,7 @@ from capture_stand_in import CaptureStandIn
 from picamera2_stand_in import Picamera2
 
 from edgecell import plugins
+from edgecell.cameras import Camera
 from edgecell.messages import Frame
 from edgecell.protocols import FrameSource, Probe, Seekable
 from edgecell.sources import TABLE
@@ -106,6 +107,19 @@ def test_probe_answers_without_opening(part: tuple[str, type[Any]]) -> None:
     probe = part[1].probe()
     assert isinstance(probe, Probe)
     assert probe.usable or probe.missing
+
+
+def test_whoever_is_attached_says_how_to_choose_it(part: tuple[str, type[Any]]) -> None:
+    name, kind = part
+    for camera in kind.attached():
+        assert isinstance(camera, Camera)
+        assert camera.name
+        assert camera.where
+        options = msgspec.convert(camera.options, kind.Options)
+        assert isinstance(kind(options), kind)
+        assert all(mode.width > 0 and mode.height > 0 for mode in camera.modes)
+        assert all(control.name in kind.Options.__struct_fields__ for control in camera.controls)
+    assert name != "basler" or kind.attached()
 
 
 def test_frames_are_whole_locked_and_numbered(source: FrameSource) -> None:

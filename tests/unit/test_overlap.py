@@ -23,6 +23,7 @@ from typing_extensions import Self
 
 from edgecell import app, clock, pipeline, tally
 from edgecell.bundle import Bundle
+from edgecell.cameras import Camera as Attached
 from edgecell.classify import Classifier
 from edgecell.engines.onnxrt import OnnxRuntimeEngine
 from edgecell.errors import FrameTimeout, InferenceError, SourceUnavailable
@@ -87,6 +88,10 @@ class Camera(Part):
         self._frames, self._act = frames, act
         self.given = 0
         self.full = threading.Event()
+
+    @classmethod
+    def attached(cls) -> Sequence[Attached]:
+        return ()
 
     def read(self, timeout_s: float) -> Frame | None:
         self.note()

@@ -6,6 +6,7 @@
 Nothing of it says anything about real cells: it is a test of the software.
 """
 
+from collections.abc import Sequence
 from types import TracebackType
 
 import cv2
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from edgecell import clock
+from edgecell.cameras import Camera
 from edgecell.errors import FrameTimeout, SourceUnavailable
 from edgecell.messages import Frame
 from edgecell.protocols import Probe
@@ -59,6 +61,10 @@ class PhantomSource:
     @classmethod
     def probe(cls) -> Probe:
         return Probe(usable=True, version="built in")
+
+    @classmethod
+    def attached(cls) -> Sequence[Camera]:
+        return ()
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next frame, at the pace of options.fps."""

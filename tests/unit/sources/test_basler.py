@@ -17,8 +17,7 @@ from edgecell.messages import Frame
 from edgecell.runtime import backoff
 from edgecell.runtime.camera import Camera
 from edgecell.settings import decode_options, source_from_spec
-from edgecell.sources import basler
-from edgecell.sources.basler import NO_BLOCK, BaslerOptions, BaslerSource, block_of, blocks_on
+from edgecell.sources.basler import NO_BLOCK, BaslerOptions, BaslerSource, block_of, blocks_on, sdk
 
 pytest.importorskip("pypylon", reason="Basler's SDK is not installed")
 PATIENCE_S = 5.0
@@ -233,8 +232,8 @@ def test_without_a_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYLON_CAMEMU")
     if BaslerSource.probe().usable:
         pytest.skip("a Basler camera is connected")
-    assert refused({}).fix == basler.CONNECT
-    assert BaslerSource.probe().missing == f"no Basler camera: {basler.CONNECT}"
+    assert refused({}).fix == sdk.CONNECT
+    assert BaslerSource.probe().missing == f"no Basler camera: {sdk.CONNECT}"
 
 
 @pytest.mark.parametrize(
@@ -312,7 +311,7 @@ def test_without_pypylon_the_line_that_installs_it(monkeypatch: pytest.MonkeyPat
     assert BaslerSource.probe().missing.endswith("pip install 'edgecell[basler]'")
     with pytest.raises(MissingDependency) as caught, BaslerSource(BaslerOptions()):
         pass
-    assert caught.value.fix == basler.INSTALL
+    assert caught.value.fix == sdk.INSTALL
 
 
 def test_a_process_that_makes_errors_of_warnings_lives_through_the_import() -> None:

@@ -4,8 +4,7 @@ Tested with the real SDK and the cameras that it emulates (PYLON_CAMEMU=1 in the
 hand. The emulated ones do not tell when a buffer was filled (TimeStamp stays 0), so frames are stamped here.
 """
 
-import re
-import warnings
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +15,13 @@ from msgspec import Meta
 from typing_extensions import Self
 
 from edgecell import clock
+from edgecell.cameras import Camera
 from edgecell.errors import FrameCorrupt, FrameTimeout, MissingDependency, SourceUnavailable
 from edgecell.messages import Frame
 from edgecell.protocols import Probe
+from edgecell.sources.basler.asked import asked
+from edgecell.sources.basler.sdk import CONNECT, CONTROLS, found, library, said
 
-INSTALL = "pip install 'edgecell[basler]'"
-CONNECT = "connect one; USB needs a udev rule for vendor 2676, GigE an address in this machine's network"
 COLOUR = ("Bayer", "RGB", "BGR", "YCbCr", "YUV")
 """How the names of pixel formats with colour begin (PFNC, and the older names)."""
 PREFERRED = ("BayerRG8", "BayerGR8", "BayerGB8", "BayerBG8", "RGB8", "RGB8Packed", "BGR8", "BGR8Packed", "YCbCr422_8")
@@ -80,13 +80,13 @@ class BaslerSource:
 
     def __enter__(self) -> Self:
         """Raises MissingDependency without pypylon. SourceUnavailable: no such camera, in use, or it refuses a setting."""
-        self._pylon = _pylon()
+        self._pylon = library()
         try:
             self._open()
         except self._pylon.GenericException as error:
             self._close()
             fix = "close the program that uses it, or unplug it and plug it in again"
-            raise SourceUnavailable(f"{self.source_id}: cannot be opened: {_said(error)}", fix=fix) from error
+            raise SourceUnavailable(f"{self.source_id}: cannot be opened: {said(error)}", fix=fix) from error
         except BaseException:
             self._close()
             raise
@@ -100,15 +100,28 @@ class BaslerSource:
     def probe(cls) -> Probe:
         """Usable if a camera is found; whether it may be opened shows when it is."""
         try:
-            pylon = _pylon()
+            pylon = library()
         except MissingDependency as error:
             return Probe(usable=False, version="", missing=f"{error.what}: {error.fix}")
         version = f"pypylon {metadata.version('pypylon')}"
         try:
-            found = _found(pylon)
+            there = found(pylon)
         except pylon.GenericException as error:
-            return Probe(usable=False, version=version, missing=f"pylon cannot look for cameras: {_said(error)}")
-        return Probe(usable=bool(found), version=version, missing="" if found else f"no Basler camera: {CONNECT}")
+            return Probe(usable=False, version=version, missing=f"pylon cannot look for cameras: {said(error)}")
+        return Probe(usable=bool(there), version=version, missing="" if there else f"no Basler camera: {CONNECT}")
+
+    @classmethod
+    def attached(cls) -> Sequence[Camera]:
+        """The cameras that pylon finds, each opened to ask it; one that another program holds cannot be asked."""
+        try:
+            pylon = library()
+        except MissingDependency:
+            return ()
+        try:
+            there = found(pylon)
+        except pylon.GenericException:
+            return ()
+        return [asked(pylon, each) for each in there]
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next frame; a camera has no last one. Raises FrameTimeout, FrameCorrupt, SourceUnavailable when it is gone."""
@@ -122,7 +135,7 @@ class BaslerSource:
             finally:
                 result.Release()
         except self._pylon.GenericException as error:
-            raise self._gone(_said(error)) from error
+            raise self._gone(said(error)) from error
 
     def _frame(self, result: Any, timeout_s: float) -> Frame:
         captured_ns = clock.monotonic_ns()
@@ -174,11 +187,11 @@ class BaslerSource:
 
     def _chosen(self) -> Any:
         """pylon's description of the camera that is asked for."""
-        found, wanted = _found(self._pylon), self._options
-        named = [each for each in found if each.GetSerialNumber() == wanted.serial] if wanted.serial else found[wanted.index :]
+        there, wanted = found(self._pylon), self._options
+        named = [each for each in there if each.GetSerialNumber() == wanted.serial] if wanted.serial else there[wanted.index :]
         if not named:
-            there = ", ".join(f"{each.GetSerialNumber()} ({each.GetModelName()})" for each in found)
-            raise SourceUnavailable(f"{self.source_id}: no such camera", fix=f"use serial: {there}" if there else CONNECT)
+            serials = ", ".join(f"{each.GetSerialNumber()} ({each.GetModelName()})" for each in there)
+            raise SourceUnavailable(f"{self.source_id}: no such camera", fix=f"use serial: {serials}" if serials else CONNECT)
         return named[0]
 
     def _load(self, features: Path) -> None:
@@ -186,7 +199,7 @@ class BaslerSource:
             self._pylon.FeaturePersistence.Load(str(features), self._camera.GetNodeMap(), True)
         except self._pylon.GenericException as error:
             fix = "save it from this camera with pylon Viewer"
-            raise SourceUnavailable(f"{features}: does not load into {self.source_id}: {_said(error)}", fix=fix) from error
+            raise SourceUnavailable(f"{features}: does not load into {self.source_id}: {said(error)}", fix=fix) from error
 
     def _free_running(self) -> None:
         """Frame after frame, whatever triggers the camera was left with."""
@@ -222,38 +235,37 @@ class BaslerSource:
         offset = self._node("OffsetX" if name == "Width" else "OffsetY")
         if offset is not None:
             offset.Value = offset.Min  # it limits the size
-        self._set((name,), pixels, name.lower())
+        self._set(name.lower(), pixels)
         if offset is not None:
             offset.Value = offset.Min + (offset.Max - offset.Min) // 2 // offset.Inc * offset.Inc
 
     def _set_controls(self) -> None:
-        """By the names of newer cameras, and of older ones for GigE."""
         wanted = self._options
         if wanted.fps is not None:
             if (enable := self._node("AcquisitionFrameRateEnable")) is not None:
                 enable.Value = True
-            self._set(("AcquisitionFrameRate", "AcquisitionFrameRateAbs"), wanted.fps, "fps")
-        exposure = ("ExposureTime", "ExposureTimeAbs")
+            self._set("fps", wanted.fps)
         if wanted.exposure_us is not None:
             self._off("ExposureAuto")
-            self._set(exposure, wanted.exposure_us, "exposure_us")
+            self._set("exposure_us", wanted.exposure_us)
         if wanted.gain is not None:
             self._off("GainAuto")
-            self._set(("Gain", "GainRaw"), wanted.gain, "gain")
-        node = self._node(*exposure)
+            self._set("gain", wanted.gain)
+        node = self._node(*CONTROLS["exposure_us"])
         chosen = self._node("ExposureAuto")
         fixed = node is not None and (chosen is None or chosen.Value == "Off")
         self._exposure_us = float(node.Value) if fixed else None
 
-    def _set(self, names: tuple[str, ...], value: float, option: str) -> None:
-        """Set a control that the user chose. Raises SourceUnavailable with what the camera takes."""
+    def _set(self, option: str, value: float) -> None:
+        """Set what the user chose. Raises SourceUnavailable with what the camera takes."""
+        names = CONTROLS.get(option, (option.capitalize(),))
         node = self._node(*names)
         if node is None:
             raise SourceUnavailable(f"{self.source_id}: has no {names[0]}", fix=f"leave {option} out")
         try:
             node.Value = type(node.Value)(value)
         except self._pylon.GenericException as error:
-            what = f"{self.source_id}: does not take {option} = {value:g}: {_said(error)}"
+            what = f"{self.source_id}: does not take {option} = {value:g}: {said(error)}"
             raise SourceUnavailable(what, fix=f"give {node.Min:g} to {node.Max:g}") from error
 
     def _off(self, name: str) -> None:
@@ -285,24 +297,3 @@ def blocks_on(before: int | None, now: int | None) -> int:
     if step < 0 and before <= LAST_SHORT_BLOCK:
         step += LAST_SHORT_BLOCK
     return max(1, step)
-
-
-def _found(pylon: Any) -> list[Any]:
-    """pylon's descriptions of the cameras that are there, by serial number."""
-    return sorted(pylon.TlFactory.GetInstance().EnumerateDevices(), key=lambda each: str(each.GetSerialNumber()))
-
-
-def _said(error: Exception) -> str:
-    """pylon's words without the place in its source."""
-    return re.sub(r"[.:\s]*\w+Exception thrown.*", "", str(error), flags=re.DOTALL)
-
-
-def _pylon() -> Any:
-    """pypylon's module, which has no types. Its extension crashes where a warning of its import is turned into an error."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from pypylon import pylon
-    except ImportError as error:
-        raise MissingDependency(f"a Basler camera needs pypylon: {error}", fix=INSTALL) from error
-    return pylon
