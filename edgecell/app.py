@@ -30,6 +30,7 @@ from edgecell.protocols import Engine, Observer, Seekable, Segmenter
 from edgecell.runtime import Classifying, Detecting, Runtime
 from edgecell.settings import AUTO, PartSettings, Settings, bundle_folder, decode_options, plain_options
 from edgecell.signature import Trust
+from edgecell.telemetry.device import Telemetry
 from edgecell.wire import Model
 
 TABLES: Mapping[str, Mapping[str, str]] = {
@@ -134,6 +135,7 @@ class Plan:
                 publisher=publisher,
                 observer=observer,
                 recorder=recorder,
+                telemetry=Telemetry(recorder.folder if recorder else Path()).look,
             )
 
     def _recorder(self, resume: str | None) -> AbstractContextManager[Recorder | None]:

@@ -21,7 +21,7 @@ from edgecell.journal.events import Fate, FrameFate, RecordedCell
 from edgecell.messages import Domain, FrameFates, FrameReport, PixelUmSource, Tally
 from edgecell.protocols import Progress
 from edgecell.settings import RunSettings
-from edgecell.wire import CountsMessage, Heartbeat, Latency, Message, Model, State, frames_of
+from edgecell.wire import CountsMessage, Device, Heartbeat, Latency, Message, Model, State, frames_of
 
 LOG = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ class Ledger:
         self._detailed, self._closed = detailed, Details()
         self._condition = Condition()
         self._heartbeat_due_ns = self._unsent = 0
+        self._device: Device | None = None
         self._sequences = dict(books.sequences)
         self._told_before = books.sequences["counts"] - 1
         self._started_ns = clock.monotonic_ns()
@@ -106,6 +107,10 @@ class Ledger:
     def unsent(self, messages: int) -> None:
         """So many messages of the run could not be sent."""
         self._unsent = messages
+
+    def device(self, seen: Device | None) -> None:
+        """What the device tells of itself now."""
+        self._device = seen
 
     def end(self, failure: str | None) -> tuple[CountsMessage, Heartbeat]:
         """The last two messages, of a run that failed or (None) stopped. Frames still on their way were given up."""
@@ -296,6 +301,7 @@ class Ledger:
             uptime_s=(clock.monotonic_ns() - self._started_ns) / 1e9,
             frames=frames_of(self._total.frames),
             unsent=self._unsent,
+            device=self._device,
             counts_sequence=self._told_before,  # a publisher knows of later ones
         )
 

@@ -140,6 +140,23 @@ class CountsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema
     notice: Notice = NOTICE
 
 
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """What the device tells of itself. It spoils no count: a device that is slowed down drops frames, and says so there."""
+
+    temperatures_c: Annotated[dict[str, float], _says("Degrees Celsius by sensor, named as the system names it.")] = {}
+    throttled: Annotated[
+        tuple[str, ...] | None,
+        _says("What slows the device down now: heat, under-voltage, over-current. Empty: nothing; null: nothing would tell."),
+    ] = None
+    throttled_earlier: Annotated[
+        tuple[str, ...], _says("What did at some time since the device was switched on, and does not now.")
+    ] = ()
+    power_mode: Annotated[str, _says("Power mode, in the words of the board; empty if unknown.")] = ""
+    disk_free_mib: Annotated[Count | None, _says("MiB free on the journal's disk, or the working folder's; or null.")] = None
+    disk_mib: Annotated[Count | None, _says("MiB of that disk in all; or null.")] = None
+    memory_free_mib: Annotated[Count | None, _says("MiB of memory that programs can still have; or null.")] = None
+
+
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="heartbeat/1"):
     """The device is alive, also while it has nothing to count. Silence means that the device or the way to it is down."""
 
@@ -158,6 +175,9 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", t
         msgspec.Meta(ge=-1),
         _says("That of the run's latest counts message, -1 before it. Who has not got that one lost it."),
     ] = -1
+    device: Annotated[
+        Device | None, _says("How the device is, seconds ago at most; null before the first look, or while one takes longer.")
+    ] = None
     replay: Annotated[str, _says("Where counts that were missed can be asked for, as the device sees it; or empty.")] = ""
     journal_position: Annotated[
         int | None,

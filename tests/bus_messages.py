@@ -6,7 +6,7 @@ from typing import Any
 from edgecell.bundle import CellClass
 from edgecell.messages import FrameFates, Tally
 from edgecell.tally import differential
-from edgecell.wire import CountsMessage, Heartbeat, Latency, Message, Model, frames_of
+from edgecell.wire import CountsMessage, Device, Heartbeat, Latency, Message, Model, frames_of
 
 CLASSES = {
     "neutrophil": CellClass(name="neutrophil", abbreviation="NEU", group="leukocyte", in_differential=True),
@@ -19,6 +19,16 @@ TALLY = Tally(
     excluded={"edge": 301, "duplicate": 2},
     frames=FrameFates(captured=40, processed=33, dropped=2, gated=3, failed=1, in_flight=1),
     gated_reasons={"blurred": 3},
+)
+
+DEVICE = Device(
+    temperatures_c={"cpu-thermal": 51.5, "nvme Composite": 38.9},
+    throttled=("under-voltage",),
+    throttled_earlier=("soft temperature limit",),
+    power_mode="15W (0)",
+    disk_free_mib=21_400,
+    disk_mib=119_000,
+    memory_free_mib=3_120,
 )
 
 
@@ -64,6 +74,7 @@ def heartbeat(sequence: int = 0, **changes: Any) -> Heartbeat:
         "clock_synced": True,
         "state": "running",
         "uptime_s": 12.5,
+        "device": DEVICE,
         "frames": frames_of(TALLY.frames),
         "journal_position": 41,
         "chain_head": "9f" * 32,

@@ -11,6 +11,7 @@ from edgecell.cli.entry import GIB, Entry, read
 from edgecell.engines.trt import plans
 from edgecell.engines.trt.plans import Machine, PlanRecord
 from edgecell.errors import EdgecellError
+from edgecell.telemetry.power import nvpmodel
 
 UNVERIFIED = "not yet verified on a GPU: what is tested of it runs on stand-ins for NVIDIA's libraries"
 
@@ -43,14 +44,12 @@ def _jetson(root: Path) -> Iterator[Entry]:
 
 def _power_mode(root: Path) -> Entry:
     """The mode that nvpmodel has written down, by its name in nvpmodel.conf, and the others that there are."""
-    modes = dict(re.findall(r"^<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", read(root / "etc/nvpmodel.conf"), re.MULTILINE))
-    current = re.search(r"pmode:(\d+)", read(root / "var/lib/nvpmodel/status"))
-    if current is None:
+    mode = nvpmodel(root)
+    if mode is None:
         return Entry(subject="power mode", lacks="unknown: `sudo nvpmodel -q` tells it")
-    number = str(int(current[1]))
-    others = ", ".join(f"{name} ({each})" for each, name in modes.items() if each != number)
+    others = ", ".join(f"{name} ({each})" for each, name in mode.names.items() if each != mode.number)
     more = f"; also {others}: `sudo nvpmodel -m NUMBER`" if others else ""
-    return Entry(subject="power mode", has=f"{modes.get(number, 'without a name')} ({number}){more}")
+    return Entry(subject="power mode", has=f"{mode.name} ({mode.number}){more}")
 
 
 def _clocks(root: Path) -> Iterator[Entry]:

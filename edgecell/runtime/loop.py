@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
@@ -31,9 +31,10 @@ from edgecell.runtime.mailbox import Mailbox
 from edgecell.runtime.memory import Memory
 from edgecell.runtime.notify import Notifier
 from edgecell.runtime.stage import Classifying, Detecting, Opener, Stage
+from edgecell.runtime.vitals import Vitals
 from edgecell.runtime.watchdog import Watchdog
 from edgecell.settings import RunSettings
-from edgecell.wire import CountsMessage, Message, Model
+from edgecell.wire import CountsMessage, Device, Message, Model
 
 LOG = logging.getLogger(__name__)
 CAPACITY = 1
@@ -61,10 +62,11 @@ class Runtime:
         publisher: Publisher,
         observer: Observer,
         recorder: Recorder | None = None,
+        telemetry: Callable[[], Device] | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         """recorder: keeps every window before it is published; one of an earlier process's run makes this one go on with it.
-        environment: where systemd says how to reach it."""
+        telemetry: looks at the device, on a thread of its own. environment: where systemd says how to reach it."""
         self._observer, self._bus = observer, Bus(publisher, identity.sample_id)
         self._identity, self._settings = identity, settings
         state, books = RunState(), Books()
@@ -97,6 +99,7 @@ class Runtime:
         self._capturing = Stage("capture", self._capture.opened, self._capture.work, (self._seen,))
         self._stages = self._classifying, self._detecting, self._capturing
         self._watchdog = Watchdog([stage.pulse for stage in self._stages], settings.hang_s)
+        self._vitals = Vitals(telemetry)
         self._asked_ns: int | None = None
 
     def run(self) -> Progress:
@@ -105,7 +108,7 @@ class Runtime:
         Whatever happens once all parts are open, the counts so far and the last state are published, but for counts that the
         journal did not take. No thread is left when it returns or raises, unless a part hangs.
         """
-        with self._threads() as models:
+        with self._vitals, self._threads() as models:
             self._keeper.start()
             self._ledger.run(models)
             self._notifier.ready()
@@ -173,6 +176,7 @@ class Runtime:
         hanging = self._watchdog.troubles()
         self._ledger.wrong(self._troubles(hanging))
         self._ledger.unsent(self._bus.unsent)
+        self._ledger.device(self._vitals.latest)
         step = self._clocks.stepped()
         if step:
             self._ledger.remark(step)
