@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from edgecell.journal.events import CONFIDENCE_DIGITS, FrameFate, RecordedCell
-from edgecell.messages import Domain, FrameReport, PixelUmSource, Tally
+from edgecell.journal.events import CONFIDENCE_DIGITS, SLIDE_DIGITS, FrameFate, RecordedCell
+from edgecell.messages import Domain, FrameReport, PixelUmSource, Place, Tally
 from edgecell.settings import RunSettings
 
 
@@ -64,4 +64,11 @@ def recorded(report: FrameReport) -> Iterator[RecordedCell]:
             decided=answer.decided if answer else False,
             excluded=cell.excluded,
             box_px=cell.box_px,
+            slide=_slide(report.place, cell.slide_um),
         )
+
+
+def _slide(place: Place | None, slide_um: tuple[float, float] | None) -> tuple[int, float, float] | None:
+    if place is None or slide_um is None:
+        return None
+    return place.region, round(slide_um[0], SLIDE_DIGITS), round(slide_um[1], SLIDE_DIGITS)

@@ -20,6 +20,8 @@ MAX_CONTENT = 256 << 20
 LEVEL = 1
 """Of compression. 6 takes four times as long for a tenth less."""
 CONFIDENCE_DIGITS = 4
+SLIDE_DIGITS = 2
+"""Of places on the slide in micrometres: a frame is placed to half a pixel at best."""
 
 Fate = Literal["processed", "gated", "dropped", "failed"]
 Index = Annotated[int, msgspec.Meta(ge=0)]
@@ -48,6 +50,8 @@ class RecordedCell(msgspec.Struct, frozen=True, array_like=True):
     it.
 
     box_px: x0, y0, x1, y1, half-open. crop: sha256 of its PNG file where one was kept.
+    slide: where its centre lies on the slide, as region, x and y in micrometres, to two digits; None where frames are not
+    placed, their scale is unknown, or it was written down before places were.
     """
 
     frame: Index
@@ -59,6 +63,7 @@ class RecordedCell(msgspec.Struct, frozen=True, array_like=True):
     excluded: Literal["edge", "duplicate", "rejected"] | None
     box_px: tuple[int, int, int, int]
     crop: str | None = None
+    slide: tuple[Index, float, float] | None = None
 
 
 class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run_started"):

@@ -24,6 +24,8 @@ class CellRow(NamedTuple):
     """One cell. window: sequence of the counts message that it is in. utc: when that was recorded, by the device's clock.
 
     frame_name: as the source calls the frame. x0 to y1: box in pixels, half-open. crop: sha256 of its picture, if one was kept.
+    region, slide_x_um, slide_y_um: where its centre lies in a region of the slide, if frames were placed; every region has an
+    origin of its own.
     """
 
     device_id: str
@@ -44,6 +46,9 @@ class CellRow(NamedTuple):
     x1: int
     y1: int
     crop: str | None
+    region: int | None
+    slide_x_um: float | None
+    slide_y_um: float | None
     notice: str = NOTICE
 
 
@@ -58,6 +63,7 @@ def cells(reader: Reader, run_ids: Iterable[str]) -> Iterator[CellRow]:
                 continue
             names = _names(window.frames)
             for cell in window.cells:
+                region, x_um, y_um = cell.slide or (None, None, None)
                 yield CellRow(
                     device_id=run.started.device_id,
                     sample_id=run.started.sample_id,
@@ -77,6 +83,9 @@ def cells(reader: Reader, run_ids: Iterable[str]) -> Iterator[CellRow]:
                     x1=cell.box_px[2],
                     y1=cell.box_px[3],
                     crop=cell.crop,
+                    region=region,
+                    slide_x_um=x_um,
+                    slide_y_um=y_um,
                 )
 
 
@@ -150,8 +159,8 @@ def _jsonl(rows: Iterable[CellRow], out: IO[bytes]) -> int:
 def _parquet(rows: Iterable[CellRow], out: IO[bytes]) -> int:
     pa, parquet = _pyarrow()
     types: dict[str, Any] = {
-        **dict.fromkeys(("window", "frame", "cell", "x0", "y0", "x1", "y1"), pa.int64()),
-        "confidence": pa.float64(),
+        **dict.fromkeys(("window", "frame", "cell", "x0", "y0", "x1", "y1", "region"), pa.int64()),
+        **dict.fromkeys(("confidence", "slide_x_um", "slide_y_um"), pa.float64()),
         "decided": pa.bool_(),
     }
     fields = [(name, types.get(name, pa.string())) for name in CellRow._fields]

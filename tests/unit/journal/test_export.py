@@ -4,15 +4,18 @@ import csv
 import io
 import json
 import sys
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import msgspec
 import pytest
 from journal_windows import filled, started, window
 
 from edgecell.errors import JournalError, MissingDependency
-from edgecell.journal.events import FrameFate
-from edgecell.journal.export import CellRow, cells, write
+from edgecell.journal.events import FrameFate, RecordedCell, Window, pack, unpack
+from edgecell.journal.export import CellRow, Format, cells, write
 from edgecell.journal.journal import Journal
 from edgecell.journal.reader import State
 from edgecell.messages import NOTICE
@@ -85,3 +88,61 @@ def test_frames_keep_their_names(tmp_path: Path) -> None:
         named = msgspec.structs.replace(window(0), frames=frames)
         journal.append(named, state=State(body=b""))
         assert [row.frame_name for row in cells(journal.reader, ["run-a"])] == ["a/1.png"] * 3 + [""] * 3
+
+
+@pytest.fixture
+def placed_rows(tmp_path: Path) -> list[CellRow]:
+    """Of a run whose frames were placed on the slide."""
+    with Journal.open(tmp_path) as journal:
+        journal.append(started())
+        journal.append(placed(), state=State(body=b""))
+        return list(cells(journal.reader, ["run-a"]))
+
+
+def placed() -> Window:
+    found = [msgspec.structs.replace(cell, slide=(1, 12.25, -3.5)) for cell in window(0).cells]
+    return msgspec.structs.replace(window(0), cells=tuple(found))
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_places_on_the_slide_are_in_every_format(placed_rows: list[CellRow], kind: Format) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    out = io.BytesIO()
+    assert write(placed_rows, kind, out) == 6
+    assert [tuple(map(float, place)) for place in read_places(out.getvalue(), kind)] == [(1, 12.25, -3.5)] * 6
+
+
+def read_places(table: bytes, kind: Format) -> list[tuple[Any, Any, Any]]:
+    read: Iterable[dict[str, Any]]
+    if kind == "csv":
+        read = csv.DictReader(io.StringIO(table.decode()))
+    elif kind == "jsonl":
+        read = map(json.loads, table.splitlines())
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        read = parquet.read_table(io.BytesIO(table)).to_pylist()
+    return [(row["region"], row["slide_x_um"], row["slide_y_um"]) for row in read]
+
+
+def test_cells_written_down_before_places_were_are_read(rows: list[CellRow]) -> None:
+    """The contents of a journal are never rewritten: each may be of another edgecell."""
+    made = window(0)
+    old = msgspec.json.decode(msgspec.json.encode(made))
+    old["cells"] = [row[:9] for row in old["cells"]]
+    read = unpack(zlib.compress(msgspec.json.encode(old)))
+    assert isinstance(read, Window)
+    assert read.cells == made.cells
+    assert {(row.region, row.slide_x_um, row.slide_y_um) for row in rows} == {(None, None, None)}
+
+
+def test_an_edgecell_that_knows_no_places_reads_the_cells_that_have_them() -> None:
+    """So that a journal can be read after going back to an earlier version."""
+    knows = [(name, kind) for name, kind in get_type_hints(RecordedCell).items() if name != "slide"]
+    earlier = msgspec.defstruct("Earlier", knows, array_like=True)
+    content = msgspec.json.decode(zlib.decompress(pack(placed())))
+    assert len(content["cells"][0]) == len(knows) + 1
+    read = msgspec.convert(content["cells"], list[earlier])  # type: ignore[valid-type]  # made here
+    assert [list(msgspec.structs.astuple(cell)) for cell in read] == [
+        list(msgspec.structs.astuple(cell))[:-1] for cell in placed().cells
+    ]
