@@ -66,6 +66,9 @@ class PartSettings(msgspec.Struct, frozen=True, kw_only=True):
     from_text: bool = False
 
 
+Counting = Literal["every_frame", "new_area"]
+
+
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a run goes on. max_frames: stop after so many, None for no limit. window_s, heartbeat_s: seconds between messages.
 
@@ -80,7 +83,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     window_s: Seconds = 1.0
     heartbeat_s: Seconds = 1.0
     read_timeout_s: Seconds = 5.0
-    counting: Literal["every_frame", "new_area"] = "every_frame"
+    counting: Counting = "every_frame"
     batch_wait_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 1.0
     hang_s: Seconds = 30.0
     memory_mib: Annotated[int, msgspec.Meta(ge=64)] | None = None

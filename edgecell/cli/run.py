@@ -21,7 +21,7 @@ from edgecell.journal.recording import LATEST
 from edgecell.messages import NOTICE, NUCLEATED, FrameReport
 from edgecell.protocols import Progress
 from edgecell.selftest import MARK, Outcome, SelfTest
-from edgecell.settings import JournalSettings, Settings
+from edgecell.settings import Counting, JournalSettings, Settings
 from edgecell.wire import CountsMessage, Message, to_wire
 
 DEMO_FRAMES = 200
@@ -38,6 +38,7 @@ PLAIN_S = 5.0
 @click.option("--sample-id", help="Name of the sample; on the bus only with [publisher] sample_ids = true.")
 @click.option("--bundle", help="Classifier of nucleated cells: a shipped bundle's name, or the folder of one.")
 @options.ENGINE
+@options.COUNTING
 @click.option("--journal", metavar="DIR", help="Keep the journal in this folder.")
 @click.option("--no-journal", is_flag=True, help="Keep none: after a crash or a power cut the counts are gone.")
 @click.option("--resume", metavar="[RUN_ID]", is_flag=False, flag_value=LATEST, help="Go on with a run of the journal.")
@@ -52,6 +53,7 @@ def command(
     sample_id: str | None,
     bundle: str | None,
     engine: str | None,
+    counting: Counting | None,
     journal: str | None,
     no_journal: bool,
     resume: str | None,
@@ -78,6 +80,7 @@ def command(
       edgecell run bench.toml
       edgecell run bench.toml --resume
       edgecell run --source images:slides/17 --sample-id 17
+      edgecell run --source phantom:stage=searched --max-frames 60 --counting new_area
       edgecell run --source phantom:stage=hand,fps=15 --json
     """
     if resume and settings_file is None and (resume.endswith(".toml") or Path(resume).is_file()):
@@ -85,7 +88,7 @@ def command(
     chosen = settings.load(settings_file) if settings_file else Settings()
     if settings_file is None and source is None and max_frames is None:
         max_frames = DEMO_FRAMES
-    chosen = _overridden(chosen, source, endpoint, max_frames, sample_id, bundle, engine)
+    chosen = _overridden(chosen, source, endpoint, max_frames, sample_id, bundle, engine, counting)
     asked = settings_file is not None or resume is not None
     plan = app.plan(_with_journal(chosen, journal, no_journal=no_journal, asked=asked))
     display = _display(as_json)
@@ -104,9 +107,11 @@ def _overridden(
     sample_id: str | None,
     bundle: str | None,
     engine: str | None,
+    counting: Counting | None,
 ) -> Settings:
     """The settings with what the command line says instead."""
     run = chosen.run if max_frames is None else msgspec.structs.replace(chosen.run, max_frames=max_frames)
+    run = run if counting is None else msgspec.structs.replace(run, counting=counting)
     publisher = chosen.publisher
     if endpoint is not None:
         publisher = msgspec.structs.replace(publisher, options={**publisher.options, "endpoint": endpoint}, where="--publish")

@@ -265,4 +265,4 @@ def _left_out(message: CountsMessage) -> str:
     excluded = ", ".join(f"{count} {reason}" for reason, count in sorted(message.excluded.items()))
     ratio = message.differential.erythroblasts_per_100
     nucleated = f" | erythroblasts per 100: {ratio:.1f}" if ratio is not None else ""
-    return f"unsure {message.unsure} | excluded {excluded or 0}{nucleated}"
+    return f"counting {message.counting} | unsure {message.unsure} | excluded {excluded or 0}{nucleated}"

@@ -12,6 +12,8 @@ from pictures import HEIGHT, PIXEL_UM, WIDTH, encoded, field, write_fields
 from tiny_bundle import CLASSES, make_tiny_bundle
 
 from edgecell.messages import NOTICE, NUCLEATED, PLATELET, RED_BLOOD_CELL
+from edgecell.sources.phantom import PhantomSource
+from edgecell.sources.phantom.options import Options
 
 COUNTED = ["neutrophil", "lymphocyte", RED_BLOOD_CELL, PLATELET]
 Line = dict[str, Any]
@@ -53,12 +55,15 @@ def test_a_line_has_the_documented_form(lines: list[Line]) -> None:
             "pixel_um",
             "pixel_um_source",
             "domain",
+            "region",
             "cells",
         ]
+        assert line["region"] is None
         assert sorted(line["counts"]) == sorted(COUNTED)  # classes without a cell too, reject classes never
         assert (line["pixel_um"], line["pixel_um_source"], line["gated"]) == (PIXEL_UM, "settings", None)
         for cell in line["cells"]:
-            assert list(cell) == ["kind", "label", "confidence", "decided", "excluded", "box_px"]
+            assert list(cell) == ["kind", "label", "confidence", "decided", "excluded", "box_px", "slide_um"]
+            assert cell["slide_um"] is None
             assert cell["kind"] in (NUCLEATED, RED_BLOOD_CELL, PLATELET)
             x0, y0, x1, y1 = cell["box_px"]
             assert 0 <= x0 < x1 <= WIDTH
@@ -191,3 +196,30 @@ def test_pictures_overwrite_no_field_and_are_never_counted(tmp_path: Path, tiny:
     ended = called("count", tmp_path, "--bundle", tiny)
     assert ended.code == 5
     assert "annotated pictures only" in ended.err
+
+
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three images that share half a field, the first one again, and one of elsewhere."""
+    folder = tmp_path_factory.mktemp("pushed")
+    with PhantomSource(Options(width=WIDTH, height=HEIGHT, stage="overlapping", overlap=0.5, frames=9)) as source:
+        images = [frame.image for _ in range(9) if (frame := source.read(1.0))]
+    for at, index in enumerate((0, 1, 2, 0, 8)):
+        (folder / f"{at}.png").write_bytes(encoded(".png", images[index][..., ::-1]))
+    return folder
+
+
+def test_images_of_a_pushed_slide_count_each_cell_once(pushed: Path, tiny: Path) -> None:
+    given = "count", pushed, "--bundle", tiny, "--json", "--pixel-um", PIXEL_UM
+    once, every = called(*given, "--counting", "new_area"), called(*given)
+    *lines, total = once.documents
+    assert (total["counting"], every.documents[-1]["counting"]) == ("new_area", "every_frame")
+    assert [line["gated"] for line in lines] == [None, None, None, "nothing new", None]
+    assert [line["region"] for line in lines] == [0, 0, 0, 0, 1]
+    assert [line["excluded"].get("duplicate", 0) > 5 for line in lines] == [False, True, True, False, False]
+    assert "4.png: lies beside no image before it" in once.err
+    middles = [(cell["slide_um"][0], PIXEL_UM * (cell["box_px"][0] + cell["box_px"][2]) / 2) for cell in lines[2]["cells"]]
+    assert [x for x, _ in middles] == pytest.approx([WIDTH * PIXEL_UM + x for _, x in middles], abs=0.3)  # two halves further
+    again = every.documents
+    assert sum(total["counts"].values()) < 0.7 * sum(again[-1]["counts"].values())
+    assert again[0]["counts"] == lines[0]["counts"]

@@ -1,6 +1,11 @@
 """A run that counts every cell once: what its messages say."""
 
+import math
+from itertools import combinations
+from pathlib import Path
+
 import pytest
+from command_line import called
 from still_run import Bench, Clock, Event, balanced, standing
 
 from benchmarks.every_cell_once import Exact
@@ -51,3 +56,21 @@ def test_lost_registration_is_remarked(time: Clock) -> None:
     assert counts.valid
     assert "duplicate" not in counts.excluded
     assert [report.place.region for report in made.onlooker.reports if report and report.place] == [0, 1, 2, 3]
+
+
+def test_the_command_line_chooses_it_and_the_journal_keeps_the_places(tmp_path: Path) -> None:
+    source = "phantom:width=640,height=480,stage=overlapping,overlap=0.5,frames=4"
+    ended = called("run", "--source", source, "--counting", "new_area", "--journal", tmp_path, "--json")
+    assert ended.code == 0, ended.err
+    assert {line["counting"] for line in ended.documents if "counting" in line} == {"new_area"}
+    rows = called("journal", "export", tmp_path, "--format", "jsonl").documents
+    left = [min(row["slide_x_um"] for row in rows if row["frame"] == frame) for frame in range(4)]
+    assert left == pytest.approx([0, 32, 64, 96], abs=4)
+    assert {row["region"] for row in rows} == {0}
+    counted = {(row["slide_x_um"], row["slide_y_um"]) for row in rows if row["excluded"] is None}
+    assert all(apart(one, other) for one, other in combinations(counted, 2))
+
+
+def apart(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether they cannot be one cell."""
+    return math.dist(one, other) > 1.0
