@@ -11,6 +11,7 @@ import msgspec
 from edgecell import app, engines, plugins, publishers, segmenters, settings, sources
 from edgecell.bundle import Bundle, open_bundle
 from edgecell.errors import EdgecellError, EngineError, MissingDependency, SettingsError
+from edgecell.journal import store
 from edgecell.journal.recording import device_key
 from edgecell.messages import Kind
 from edgecell.settings import AUTO, JournalSettings, PartSettings, Settings, decode_options
@@ -38,7 +39,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--json", "as_json", is_flag=True, help="Print every finding as one JSON line.")
 def command(path: Path, as_json: bool) -> None:
     """Check a settings file: keys, values, parts and their options, model bundles (every checksum, certificate and, where
-    `[trust]` lists keys, signature), paths, endpoint, the journal's key.
+    `[trust]` lists keys, signature), paths, endpoint, the journal's key, and whether a journal that is there can be
+    gone on with.
 
     Camera, engine and socket stay closed, so a file for another machine can be checked here; what this machine lacks for it is
     a warning. Exit code 0 when the file is good, else that of the first error.
@@ -135,11 +137,21 @@ def _look_at_bundle(kind: str, name: str, trust: Trust) -> Finding:
 
 
 def _look_at_journal(chosen: JournalSettings) -> Finding:
-    """Where it would lie, and whether the key that is to sign it can be used. Its folder is made when a run begins."""
+    """Where it would lie, whether the key that is to sign it can be used, and what becomes of one that is there. Its folder is
+    made when a run begins."""
     if not chosen.enabled:
         return Finding(subject="journal", ok=True, detail="none is kept")
     key = device_key(chosen.key)
-    return Finding(subject="journal", ok=True, detail=f"{chosen.folder}, {f'signed by key {key.id}' if key else 'not signed'}")
+    detail = f"{chosen.folder}, {f'signed by key {key.id}' if key else 'not signed'}"
+    try:
+        schema = store.schema_of(chosen.folder)
+    except PermissionError as error:
+        return Finding(subject="journal", ok=True, detail=detail, warning=f"{error.filename} may not be read by this user")
+    if schema is not None and schema < store.VERSION:
+        detail += (
+            f"; the next run brings it from schema {schema} to {store.VERSION}, and older edgecells refuse it from then on"
+        )
+    return Finding(subject="journal", ok=True, detail=detail)
 
 
 def _one_line(part: str, options: Any) -> str:

@@ -106,6 +106,18 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def schema_of(folder: Path) -> int | None:
+    """Version of the schema that the journal in `folder` has, None where there is none yet. Nothing is changed, an older schema
+    stays one. Raises PermissionError, and JournalError, also for a schema newer than those known here."""
+    path = folder / FILE
+    try:
+        path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with translated(path), closing(_readable(path)) as connection:
+        return _version(connection, path, may_be_empty=True) or None
+
+
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
     """What SQLite raises, as a JournalError: JournalBlocked where trying again may help."""
@@ -211,7 +223,7 @@ def _version(connection: sqlite3.Connection, path: Path, *, may_be_empty: bool =
         raise JournalError(f"{path} is no journal of edgecell", fix=_OTHER)
     if version > VERSION:
         what = f"{path} is a journal of schema version {version}; this edgecell knows up to {VERSION}"
-        raise JournalError(what, fix="use the edgecell that wrote it, or a newer one")
+        raise JournalError(what, fix="use the edgecell that wrote it, or give this one a journal of its own: path in [journal]")
     return version
 
 

@@ -1,7 +1,10 @@
 """`edgecell check` on good and bad settings. Engine and segmenter are stand-ins: what is tested is how parts are looked at."""
 
+import errno
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -10,7 +13,8 @@ from click.testing import CliRunner, Result
 from tiny_bundle import make_tiny_bundle
 
 from edgecell.cli import check
-from edgecell.errors import BundleError, EdgecellError, SettingsError
+from edgecell.errors import BundleError, EdgecellError, JournalError, SettingsError
+from edgecell.journal import store
 from edgecell.protocols import Probe
 
 
@@ -108,3 +112,53 @@ def test_every_mistake_is_reported_not_only_the_first(tmp_path: Path, bundle: Pa
 
 def test_help_teaches_by_example() -> None:
     assert "edgecell check bench.toml" in CliRunner().invoke(check.command, ["--help"]).output
+
+
+def kept_journal(folder: Path, *, schema: int) -> str:
+    """Settings with a journal that is there, of this version of the schema."""
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / store.FILE)) as file:
+        for script in store.MIGRATIONS[:schema]:
+            file.executescript(script)
+        file.execute(f"PRAGMA application_id = {store.APPLICATION}")
+        file.execute(f"PRAGMA user_version = {schema}")
+    return f"{GOOD}[journal]\npath = {str(folder)!r}"
+
+
+def test_an_older_journal_is_told_of_and_left_as_it_is(tmp_path: Path, bundle: Path) -> None:
+    text = kept_journal(tmp_path / "journal", schema=1)
+    before = (tmp_path / "journal" / store.FILE).read_bytes()
+    result = checked(tmp_path, text)
+    assert result.exit_code == 0, result.output
+    assert f"brings it from schema 1 to {store.VERSION}, and older edgecells refuse it" in result.stdout
+    assert (tmp_path / "journal" / store.FILE).read_bytes() == before
+
+
+def test_a_journal_of_this_schema_is_nothing_to_speak_of(tmp_path: Path, bundle: Path) -> None:
+    assert "the next run brings it" not in checked(tmp_path, kept_journal(tmp_path / "journal", schema=store.VERSION)).stdout
+
+
+def test_a_newer_journal_is_refused_with_the_way_out(tmp_path: Path, bundle: Path) -> None:
+    error = checked(tmp_path, kept_journal(tmp_path / "journal", schema=store.VERSION + 1)).exception
+    assert isinstance(error, JournalError)
+    assert f"schema version {store.VERSION + 1}; this edgecell knows up to {store.VERSION}" in error.what
+    assert "path in [journal]" in error.fix
+
+
+def test_what_is_no_journal_is_refused(tmp_path: Path, bundle: Path) -> None:
+    (tmp_path / store.FILE).write_bytes(b"no database at all" * 100)
+    error = checked(tmp_path, f"{GOOD}[journal]\npath = {str(tmp_path)!r}").exception
+    assert isinstance(error, JournalError)
+    assert "no journal" in error.what
+
+
+def test_a_journal_that_others_keep_to_themselves_is_a_warning(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / store.FILE))
+
+    monkeypatch.setattr(store, "schema_of", refuse)  # the tests may be run by root, who may read all
+    result = checked(tmp_path, GOOD)
+    assert result.exit_code == 0
+    assert "may not be read by this user" in result.stderr
