@@ -33,7 +33,7 @@ PROJECT = $(INSTALL) --no-build-isolation --editable .
 UV ?= uv
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
-.PHONY: help run test test-workshop check lint types wheel lock clean
+.PHONY: help run test test-workshop check lint types wheel pack lock clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -67,6 +67,9 @@ types: $(TEST_READY) $(STUBS_READY)  ## mypy --strict, once for each Python
 wheel: $(TEST_READY)  ## dist/edgecell-*.whl
 	$(TEST)/bin/python -m hatchling build --target wheel
 	@ls -l dist/*.whl
+
+pack: $(TEST_READY)  ## a folder that installs edgecell without a network, see deploy/offline.md: make pack FOR="--machine aarch64 --python 3.11 --out DIR"
+	$(TEST)/bin/python -m deploy.offline.pack $(FOR)
 
 lock:  ## pin requirements/ again from pyproject.toml, for every Python and machine (needs uv)
 	$(LOCK) --upgrade pyproject.toml --group test -o requirements/test.txt
