@@ -96,7 +96,8 @@ def test_importing_every_module_does_nothing_else() -> None:
 
 
 def test_edgecell_needs_only_the_standard_library_and_its_base_dependencies() -> None:
-    extras = {Requirement(each).name for some in pyproject()["project"]["optional-dependencies"].values() for each in some}
+    optional = pyproject()["project"]["optional-dependencies"]
+    extras = {Requirement(each).name.replace("-", "_") for some in optional.values() for each in some}
     extras |= {"cuda", "tensorrt"}  # as cuda-bindings is called in Python, and for its types what NVIDIA installs
     extras |= {"picamera2", "gi"}  # a system's own packages, which fit no other system's
     allowed = {"edgecell", "tomli", *doctor.LIBRARIES.values(), *sys.stdlib_module_names, "tomllib", *extras}

@@ -13,6 +13,7 @@ COMMANDS = (
     "classify",
     "adapt",
     "watch",
+    "metrics",
     "journal",
     "prepare",
     "verify",
