@@ -7,7 +7,7 @@ import logging
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 
 from edgecell import __version__, clock, engines, plugins, publishers, segmenters, sources
-from edgecell.bundle import Bundle, CellClass, open_bundle
+from edgecell.bundle import Bundle, CellClass
 from edgecell.classify import Classifier
 from edgecell.errors import EngineError, MissingDependency, SettingsError
+from edgecell.gate import Limits, limits_of
 from edgecell.golden import replay
 from edgecell.journal import chain
 from edgecell.journal.events import RunStarted
@@ -26,10 +27,13 @@ from edgecell.journal.record import Record
 from edgecell.journal.recording import recording
 from edgecell.ledger import Identity
 from edgecell.messages import Kind
+from edgecell.optics.correct import Correction
+from edgecell.optics.file import Optics, used
+from edgecell.pipeline import Correct
 from edgecell.protocols import Engine, Observer, Seekable, Segmenter
+from edgecell.routing import open_bundles, segmenter_bundle
 from edgecell.runtime import Classifying, Detecting, Runtime
-from edgecell.settings import AUTO, PartSettings, Settings, bundle_folder, decode_options, plain_options
-from edgecell.signature import Trust
+from edgecell.settings import AUTO, PartSettings, Settings, decode_options, plain_options
 from edgecell.telemetry.device import Telemetry
 from edgecell.wire import Model
 
@@ -67,12 +71,15 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recogniser:
-    """What turns frames into labelled cells, opened and verified. classes: label -> what it means."""
+    """What turns frames into labelled cells, opened and verified. classes: label -> what it means. correct, limits: as in
+    Detecting."""
 
     segmenter: Segmenter
     classifiers: Mapping[Kind, Classifier]
     classes: Mapping[str, CellClass]
     models: tuple[Model, ...]
+    correct: Correct | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +87,7 @@ class Plan:
     """Settings with every name resolved and every bundle verified; nothing is open yet.
 
     engines: for every kind of `bundles`, and for SEGMENTER where there is such a bundle. They are final: where one fails later,
-    that is an error.
+    that is an error. optics: None where frames are used as they come.
     """
 
     settings: Settings
@@ -90,6 +97,7 @@ class Plan:
     publisher: Chosen
     bundles: Mapping[Kind, Bundle]
     segmenter_bundle: Bundle | None = None
+    optics: Optics | None = None
 
     @property
     def classes(self) -> dict[str, CellClass]:
@@ -108,6 +116,8 @@ class Plan:
                 classifiers=classifying.classifiers,
                 classes=self.classes,
                 models=(*classifying.models, *detecting.models),
+                correct=detecting.correct,
+                limits=detecting.limits,
             )
 
     @contextmanager
@@ -155,6 +165,8 @@ class Plan:
         if isinstance(source, Seekable):
             essence["source"]["frames_are"] = source.fingerprint()
         essence["run"] = msgspec.to_builtins(settings.run)
+        if self.optics is not None:
+            essence["optics"] = msgspec.to_builtins(self.optics)
         bundles = self.bundles if self.segmenter_bundle is None else {**self.bundles, SEGMENTER: self.segmenter_bundle}
         essence["models"] = {
             role: {
@@ -196,10 +208,12 @@ class Plan:
     @contextmanager
     def _detecting(self) -> Iterator[Detecting]:
         """The segmenter; where it has an engine that is open, its golden cells replayed."""
-        bundle = self.segmenter_bundle
+        bundle, focus = self.segmenter_bundle, self.optics.focus if self.optics else None
+        correct = Correction(self.optics, self.settings.optics.file) if self.optics else None
+        limits = limits_of(focus.softest_um if focus else None)
         if bundle is None:
             with self.segmenter.make() as segmenter:
-                yield Detecting(segmenter=segmenter, models=(), reopen=lambda: None)
+                yield Detecting(segmenter=segmenter, models=(), reopen=lambda: None, correct=correct, limits=limits)
             return
         chosen, part = self.engines[SEGMENTER], self.segmenter.part
         with opened(bundle, chosen) as engine, part(engine, bundle, self.segmenter.options) as segmenter:
@@ -207,6 +221,8 @@ class Plan:
                 segmenter=segmenter,
                 models=(_model(SEGMENTER, bundle, engine, chosen),),
                 reopen=partial(reopen, engine, bundle, chosen),
+                correct=correct,
+                limits=limits,
             )
 
     def _tell_engines(self) -> None:
@@ -244,7 +260,7 @@ def plan(settings: Settings) -> Plan:
     """Resolve parts, options and bundles. Raises SettingsError, BundleError. Opens no hardware and no socket."""
     bundles = open_bundles(settings.models, settings.trust)
     segmenter = choose("segmenter", segmenter_for(settings.segmenter, bundles))
-    finder = _segmenter_bundle(segmenter, settings, bundles)
+    finder = segmenter_bundle(segmenter.options, settings, bundles)
     return Plan(
         settings=settings,
         source=choose("source", settings.source),
@@ -253,6 +269,7 @@ def plan(settings: Settings) -> Plan:
         publisher=choose("publisher", settings.publisher),
         bundles=bundles,
         segmenter_bundle=finder,
+        optics=used(settings.optics.file, getattr(segmenter.options, "pixel_um", None)),
     )
 
 
@@ -295,43 +312,10 @@ def _everywhere(why: str, fix: str) -> Chosen:
     return replace(choose("engine", PartSettings(part=EVERYWHERE)), why=why, fix=fix)
 
 
-def _segmenter_bundle(chosen: Chosen, settings: Settings, classifiers: Mapping[Kind, Bundle]) -> Bundle | None:
-    """The bundle that a segmenter's options name as `model`, if they do. Raises BundleError, SettingsError."""
-    name = getattr(chosen.options, "model", None)
-    if name is None:
-        return None
-    bundle = open_bundle(bundle_folder(name, Path(settings.segmenter.base)), settings.trust)
-    if bundle.manifest.task != "segment":
-        raise SettingsError(
-            f"{settings.segmenter.where}: bundle {name} is no segmenter's", fix='give a bundle of task "segment"'
-        )
-    _check_specimens({"segmenter": bundle, **classifiers})
-    return bundle
-
-
 def choose(role: str, chosen: PartSettings) -> Chosen:
     """The part that the settings name, with its options decoded. Raises SettingsError."""
     part = plugins.load(role, TABLES[role], chosen.part)
     return Chosen(name=chosen.part, part=part, options=decode_options(part, chosen))
-
-
-def open_bundles(models: Mapping[Kind, str], trust: Trust) -> dict[Kind, Bundle]:
-    """Kind of cell -> verified bundle. Raises BundleError; SettingsError for bundles of two specimens, or for a segmenter's."""
-    bundles = {kind: open_bundle(name, trust) for kind, name in models.items()}
-    for kind, bundle in bundles.items():
-        if bundle.manifest.task != "classify":
-            raise SettingsError(
-                f"[models] {kind}: bundle {bundle.manifest.name} classifies nothing", fix="name it in [segmenter]"
-            )
-    _check_specimens(bundles)
-    return bundles
-
-
-def _check_specimens(bundles: Mapping[str, Bundle]) -> None:
-    specimens = {bundle.manifest.specimen: kind for kind, bundle in bundles.items()}
-    if len(specimens) > 1:
-        named = ", ".join(f"{kind}: {specimen}" for specimen, kind in specimens.items())
-        raise SettingsError(f"[models] mixes specimens ({named})", fix="use bundles of one specimen in one run")
 
 
 def _model(role: str, bundle: Bundle, engine: Engine, chosen: Chosen) -> Model:

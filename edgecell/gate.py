@@ -140,6 +140,13 @@ def judge(frame: Frame, limits: Limits, state: GateState) -> tuple[Verdict, Gate
     return verdict, _remembered(state, frame, _taught(learnt, blur, sharp=sharp))
 
 
+def limits_of(softest_um: float | None) -> Limits:
+    """The limits of a microscope whose sharp frames are known to be no softer than that, in micrometres; they hold from its
+    first frame on. They may be stricter than the usual ones, never wider."""
+    usual = Limits()
+    return usual if softest_um is None else replace(usual, blur_um=min(usual.blur_um, max(softest_um, SHARPEST_UM)))
+
+
 def known_um(frame: Frame, state: GateState) -> float | None:
     """Micrometres per pixel of the frame as it says itself or the run has taught; None where `judge` needs a ruler for it."""
     return frame.pixel_um or _known(frame, state).pixel_um

@@ -23,6 +23,8 @@ from edgecell.stain import StainState, restained
 
 Now = Callable[[], int]
 """A monotonic clock in nanoseconds, such as edgecell.clock.monotonic_ns."""
+Correct = Callable[[Frame], Frame]
+"""What evens out camera and lamp, such as edgecell.optics.correct.Correction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +35,21 @@ class SlideState:
     domains: Mapping[Kind, DomainState] = field(default_factory=dict)
 
 
-def detect(frame: Frame, segmenter: Segmenter, limits: Limits, state: GateState, now: Now) -> tuple[Detected, GateState]:
-    """Gate and segment one frame; what the gate has learnt from it comes back for the next one of the run.
+def detect(
+    frame: Frame, segmenter: Segmenter, limits: Limits, state: GateState, now: Now, correct: Correct | None = None
+) -> tuple[Detected, GateState]:
+    """Correct, gate and segment one frame; what the gate has learnt from it comes back for the next one of the run.
 
     Where state has an area each cell counts once: the frame is registered, refused if it moved or shows nothing new, and of its
     cells those are `duplicate` that lie where a frame before it was counted.
-    stage_us: `gate`, and `segment` if the gate let it through. Raises what the segmenter raises.
+    stage_us: `correct` if that is asked for, `gate`, and `segment` if the gate let it through. The frame that is given back is
+    the corrected one. Raises what the segmenter and the correction raise.
     """
+    stage_us: dict[str, float] = {}
+    if correct is not None:
+        came = now()
+        frame = correct(frame)
+        stage_us["correct"] = (now() - came) / 1000
     start = now()
     verdict, taught = judge(frame, limits, state)
     place, begun = None, state.area.regions if state.area else 0
@@ -47,7 +57,7 @@ def detect(frame: Frame, segmenter: Segmenter, limits: Limits, state: GateState,
         verdict, place, taught = _placed(frame, verdict, taught, taught.area)
     lost = taught.area is not None and taught.area.regions > max(begun, 1)
     gated = now()
-    stage_us = {"gate": (gated - start) / 1000}
+    stage_us["gate"] = (gated - start) / 1000
     segmentation: Segmentation | None = None
     if verdict.accepted:
         segmentation = segmenter.segment(frame)

@@ -1,7 +1,7 @@
 """Times a run from outside: looks on as an observer, and stands around the source and the publisher.
 
-    read | wait | gate, segment | wait | classify | wait | tally | publish
-         ^ captured                                          ^ settled ^ served: the lap is over
+    read | wait | correct, gate, segment | wait | classify | wait | tally | publish
+         ^ captured                                                   ^ settled ^ served: the lap is over
 
 Laps overlap: while one frame is classified, the next is detected and the one after it read. Nothing of the frame path is
 written again here: the runtime says when a frame is settled and how long it waited between threads, the pipeline says how long
@@ -24,7 +24,7 @@ from edgecell.messages import NUCLEATED, Frame, FrameReport
 from edgecell.protocols import Progress
 from edgecell.wire import Message
 
-STAGES = ("read", "wait", "gate", "segment", "classify", "tally", "publish")
+STAGES = ("read", "wait", "correct", "gate", "segment", "classify", "tally", "publish")
 PRELOAD_BYTES = 1 << 29
 """Most that is kept of frames read in advance: 77 of 1920x1200."""
 PRELOAD_TIMEOUT_S = 5.0

@@ -14,6 +14,8 @@ from edgecell.errors import EdgecellError, EngineError, MissingDependency, Setti
 from edgecell.journal import store
 from edgecell.journal.recording import device_key
 from edgecell.messages import Kind
+from edgecell.optics.file import MEASURED, used
+from edgecell.routing import open_bundles
 from edgecell.settings import AUTO, JournalSettings, PartSettings, Settings, decode_options
 from edgecell.signature import Trust
 
@@ -39,8 +41,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--json", "as_json", is_flag=True, help="Print every finding as one JSON line.")
 def command(path: Path, as_json: bool) -> None:
     """Check a settings file: keys, values, parts and their options, model bundles (every checksum, certificate and, where
-    `[trust]` lists keys, signature), paths, endpoint, the journal's key, and whether a journal that is there can be
-    gone on with.
+    `[trust]` lists keys, signature), optics, paths, endpoint, the journal's key, and whether a journal that is there can
+    be gone on with.
 
     Camera, engine and socket stay closed, so a file for another machine can be checked here; what this machine lacks for it is
     a warning. Exit code 0 when the file is good, else that of the first error.
@@ -73,13 +75,15 @@ def _looks(chosen: Settings) -> Iterator[tuple[str, Callable[[], Finding]]]:
         yield role, partial(own, chosen) if own else partial(_look_at_part, role, part, chosen.trust)
     for kind, name in chosen.models.items():
         yield f"models.{kind}", partial(_look_at_bundle, kind, name, chosen.trust)
+    if chosen.optics.file:
+        yield "optics", partial(_look_at_optics, chosen)
     yield "journal", partial(_look_at_journal, chosen.journal or JournalSettings())
 
 
 def _look_at_segmenter(chosen: Settings) -> Finding:
     """Which one it is may depend on the bundles; what is wrong with those is found where they are looked at."""
     try:
-        bundles = app.open_bundles(chosen.models, chosen.trust)
+        bundles = open_bundles(chosen.models, chosen.trust)
     except EdgecellError:
         bundles = {}
     return _look_at_part("segmenter", app.segmenter_for(chosen.segmenter, bundles), chosen.trust)
@@ -88,7 +92,7 @@ def _look_at_segmenter(chosen: Settings) -> Finding:
 def _look_at_engine(chosen: Settings) -> Finding:
     """The one that was asked for, and whether it can run the bundles here, or those that this machine would choose."""
     try:
-        bundles = app.open_bundles(chosen.models, chosen.trust)
+        bundles = open_bundles(chosen.models, chosen.trust)
     except EdgecellError:  # found where bundles are looked at
         bundles = {}
     if chosen.engine.part != AUTO:
@@ -134,6 +138,14 @@ def _look_at_bundle(kind: str, name: str, trust: Trust) -> Finding:
         ok=True,
         detail=f"{manifest.name} {manifest.version}, {len(manifest.classes)} classes, files intact; {bundle.proof}",
     )
+
+
+def _look_at_optics(chosen: Settings) -> Finding:
+    """Whether the file can be used, and what it holds."""
+    pixel_um = chosen.segmenter.options.get("pixel_um")
+    optics = used(chosen.optics.file, pixel_um if isinstance(pixel_um, float) else None)
+    held = [name for name in MEASURED if getattr(optics, name) is not None]
+    return Finding(subject="optics", ok=True, detail=f"{chosen.optics.file}: {', '.join(held) or 'nothing measured yet'}")
 
 
 def _look_at_journal(chosen: JournalSettings) -> Finding:

@@ -24,11 +24,11 @@ from edgecell.app import Recogniser
 from edgecell.area import AreaState
 from edgecell.cli import options
 from edgecell.errors import FrameCorrupt, SettingsError, SourceUnavailable
-from edgecell.gate import GateState, Limits
+from edgecell.gate import GateState
 from edgecell.imagefile import listed, load_image
 from edgecell.messages import NOTICE, NUCLEATED, Cell, Classification, Frame, FrameReport, Tally
 from edgecell.report import overlay
-from edgecell.settings import Counting, Settings, engine_from_spec, segmenter_from_spec
+from edgecell.settings import Counting, OpticsSettings, Settings, engine_from_spec, segmenter_from_spec
 
 LOG = logging.getLogger("edgecell.count")
 OVERLAY_SUFFIX = ".overlay.png"
@@ -52,6 +52,9 @@ PIXEL_UM = _Scale(0.01, 2)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON line an image, the last line is the total.")
 @click.option("--overlay", "overlay_dir", metavar="DIR", type=click.Path(path_type=Path), help="Write annotated pictures here.")
+@click.option(
+    "--optics", metavar="TOML", help="Correct the fields as this file says, which `edgecell optics` made of their camera."
+)
 @click.option("--pixel-um", metavar="X", type=PIXEL_UM, help="Micrometres per pixel. Default: measured on the red cells.")
 @click.option(
     "--segmenter",
@@ -67,6 +70,7 @@ def command(
     paths: tuple[Path, ...],
     as_json: bool,
     overlay_dir: Path | None,
+    optics: str | None,
     pixel_um: float | None,
     segmenter: str | None,
     bundle: str | None,
@@ -90,7 +94,7 @@ def command(
       edgecell count lavage/ --segmenter network:bundles/balf --pixel-um 0.2
     """
     files = list(dict.fromkeys(file for path in paths for file in _fields(path)))
-    plan = app.plan(_settings(segmenter, pixel_um, bundle, engine))
+    plan = app.plan(_settings(segmenter, pixel_um, bundle, engine, optics or ""))
     pictures = {} if overlay_dir is None else _pictures(files, overlay_dir)
     once = counting == "new_area"
     total, state = Tally(), _State(gate=GateState(area=AreaState() if once else None))
@@ -108,7 +112,7 @@ def command(
                 if as_json:
                     _print_json({"image": str(file), "error": str(error)})
                 continue
-            report, state = _look(file, image, recogniser, state)
+            report, image, state = _look(file, image, recogniser, state)
             total = tally.add(total, report, recogniser.classes)
             if as_json:
                 _print_json(_line(file, report, recogniser))
@@ -123,12 +127,13 @@ def command(
             Console(width=None if sys.stdout.isatty() else 140).print(_summary(table, total, recogniser))
 
 
-def _settings(segmenter: str | None, pixel_um: float | None, bundle: str | None, engine: str | None) -> Settings:
+def _settings(segmenter: str | None, pixel_um: float | None, bundle: str | None, engine: str | None, optics: str) -> Settings:
     """The default classifier is for nucleated cells; a segmenter that knows none of those names all its cells itself."""
     part = Settings().segmenter if segmenter is None else segmenter_from_spec(segmenter)
     given = part.options if pixel_um is None else {**part.options, "pixel_um": pixel_um}
     runs = Settings().engine if engine is None else engine_from_spec(engine)
-    chosen = Settings(segmenter=msgspec.structs.replace(part, options=given), engine=runs)
+    seen_by = OpticsSettings(file=optics)
+    chosen = Settings(segmenter=msgspec.structs.replace(part, options=given), engine=runs, optics=seen_by)
     if bundle is not None:
         return msgspec.structs.replace(chosen, models={NUCLEATED: bundle})
     alone = msgspec.structs.replace(chosen, models={})
@@ -171,9 +176,14 @@ class _State:
     slide: pipeline.SlideState = field(default_factory=pipeline.SlideState)
 
 
-def _look(file: Path, image: NDArray[np.uint8], recogniser: Recogniser, state: _State) -> tuple[FrameReport, _State]:
+def _look(
+    file: Path, image: NDArray[np.uint8], recogniser: Recogniser, state: _State
+) -> tuple[FrameReport, NDArray[np.uint8], _State]:
+    """What is known of one field; its image, as corrected; and what it teaches."""
     frame = Frame(source_id="count", index=0, captured_ns=clock.monotonic_ns(), image=image, label=str(file))
-    detected, gate = pipeline.detect(frame, recogniser.segmenter, Limits(), state.gate, clock.monotonic_ns)
+    detected, gate = pipeline.detect(
+        frame, recogniser.segmenter, recogniser.limits, state.gate, clock.monotonic_ns, recogniser.correct
+    )
     [report], slide = pipeline.classify([detected], recogniser.classifiers, state.slide, clock.monotonic_ns)
     if report.lost:
         LOG.warning("%s: lies beside no image before it, so a cell in it may have been counted before", file)
@@ -183,7 +193,7 @@ def _look(file: Path, image: NDArray[np.uint8], recogniser: Recogniser, state: _
         LOG.warning("%s: scale unknown, so nucleated cells stay unsure. Fix: give --pixel-um", file)
     elif report.domain.state == "foreign":
         LOG.warning("%s: the slide looks foreign (mean confidence %.3f), labels held back", file, report.domain.mean_confidence)
-    return report, _State(gate=gate, slide=slide)
+    return report, detected.frame.image, _State(gate=gate, slide=slide)
 
 
 def _labels(recogniser: Recogniser) -> list[str]:

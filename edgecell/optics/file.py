@@ -34,6 +34,10 @@ PixelUm = Annotated[float, msgspec.Meta(ge=PLAUSIBLE_UM[0], le=PLAUSIBLE_UM[1])]
 Side = Annotated[int, msgspec.Meta(ge=16, le=1 << 16)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 BlurUm = Annotated[float, msgspec.Meta(gt=0, le=5)]
+MEASURED = ("scale", "flat", "white", "exposure", "focus")
+"""The tables of an optics file."""
+SAME_SCALE = 0.02
+"""Scales that are told twice and differ by more are not of one objective."""
 GRID = (2, 32)
 """Fewest and most values to a side of a flat field's grid: a lamp changes slowly."""
 LEAST_CLEAR = 5.0
@@ -133,6 +137,19 @@ class Optics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def load(path: Path) -> Optics:
     """Raises SettingsError, naming the file, the field and the fix."""
     return converted(read_toml(path, "optics"), Optics, where=str(path))
+
+
+def used(file: str, pixel_um: float | None) -> Optics | None:
+    """The optics of a run; None where the settings name no file. pixel_um: as the segmenter's settings say, None where they do
+    not. Raises SettingsError, also where both tell a scale and do not agree: one of them is of another objective."""
+    if not file:
+        return None
+    optics = load(Path(file))
+    scale = optics.scale
+    if scale is not None and pixel_um is not None and abs(pixel_um / scale.square_um - 1) > SAME_SCALE:
+        what = f"{file} has {scale.square_um:g} um a pixel, and [segmenter] pixel_um is {pixel_um:g}"
+        raise SettingsError(what, fix="leave pixel_um out of [segmenter], or measure the optics anew")
+    return optics
 
 
 def save(optics: Optics, path: Path) -> None:

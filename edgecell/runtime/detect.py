@@ -1,12 +1,12 @@
-"""The detect thread: gate and segmenter."""
+"""The detect thread: correction, gate and segmenter."""
 
 from dataclasses import replace
 
 from edgecell import clock, pipeline
 from edgecell.condition import Troubles
 from edgecell.errors import InferenceError, JournalError
-from edgecell.gate import GateState, Limits
-from edgecell.protocols import Memory, Remembering, Segmenter
+from edgecell.gate import GateState
+from edgecell.protocols import Memory, Remembering
 from edgecell.runtime.capture import GLANCE_S
 from edgecell.runtime.look import Look, words
 from edgecell.runtime.mailbox import Mailbox
@@ -42,7 +42,7 @@ class Detect:
                 continue
             try:
                 with pulse.at(f"frame {look.index}"):
-                    look = self._through(look, tools.segmenter, mending)
+                    look = self._through(look, tools, mending)
             except BaseException as error:
                 self._found.put(replace(look, failed=f"detect: {words(error)}"))
                 raise
@@ -51,15 +51,17 @@ class Detect:
             if not self._found.put(look):
                 return
 
-    def _through(self, look: Look, segmenter: Segmenter, mending: Mending) -> Look:
+    def _through(self, look: Look, tools: Detecting, mending: Mending) -> Look:
         """Raises what ends the run."""
         if look.frame is None:
             return look
         try:
-            detected, self._gate = pipeline.detect(look.frame, segmenter, Limits(), self._gate, clock.monotonic_ns)
+            detected, self._gate = pipeline.detect(
+                look.frame, tools.segmenter, tools.limits, self._gate, clock.monotonic_ns, tools.correct
+            )
         except InferenceError as error:
             mending.failed(error)
             return replace(look, failed=f"detect: {words(error)}")
         if detected.segmentation is not None:
             mending.worked()
-        return replace(look, detected=detected, gate=self._gate)
+        return replace(look, frame=detected.frame, detected=detected, gate=self._gate)

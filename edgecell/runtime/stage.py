@@ -4,11 +4,13 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from edgecell.classify import Classifier
+from edgecell.gate import Limits
 from edgecell.messages import Kind
+from edgecell.pipeline import Correct
 from edgecell.protocols import Segmenter
 from edgecell.runtime.look import Look
 from edgecell.runtime.mailbox import Mailbox
@@ -26,11 +28,14 @@ Opener = Callable[[], AbstractContextManager[Tool]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Detecting:
-    """What the detect thread works with. reopen: closes its engine and opens it again; raises what opening it raises."""
+    """What the detect thread works with. reopen: closes its engine and opens it again; raises what opening it raises. correct:
+    None where frames are used as they come. limits: of the gate."""
 
     segmenter: Segmenter
     models: tuple[Model, ...]
     reopen: Callable[[], None]
+    correct: Correct | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -15,6 +15,7 @@ from edgecell.golden import GOLDEN
 from edgecell.messages import FrameReport
 from edgecell.protocols import Progress
 from edgecell.publishers.zmq import ZmqPublisher
+from edgecell.routing import open_bundles
 from edgecell.segmenters.stain import StainSegmenter
 from edgecell.settings import PartSettings, Settings
 from edgecell.signature import ANY
@@ -99,8 +100,8 @@ def test_an_unknown_option_names_those_there_are() -> None:
 def test_specimens_are_never_mixed(tmp_path: Path) -> None:
     blood, marrow = of_specimen(tmp_path / "blood", "blood"), of_specimen(tmp_path / "marrow", "marrow")
     with pytest.raises(SettingsError, match=r"mixes specimens \(nucleated: blood, red_blood_cell: marrow\)"):
-        app.open_bundles({"nucleated": blood, "red_blood_cell": marrow}, ANY)
-    assert set(app.open_bundles({"nucleated": blood, "red_blood_cell": blood}, ANY)) == {"nucleated", "red_blood_cell"}
+        open_bundles({"nucleated": blood, "red_blood_cell": marrow}, ANY)
+    assert set(open_bundles({"nucleated": blood, "red_blood_cell": blood}, ANY)) == {"nucleated", "red_blood_cell"}
 
 
 def test_a_plan_opens_nothing(tiny: Bundle, tmp_path: Path) -> None:

@@ -143,6 +143,16 @@ def test_a_refused_frame_never_reaches_the_segmenter() -> None:
     assert found.stage_us == {"gate": 5.0}
 
 
+def test_a_frame_is_corrected_before_anyone_looks_at_it() -> None:
+    """Gate, segmenter and whoever cuts crops see the corrected frame, and only that."""
+    black = replace(frame(3), image=np.zeros_like(frame(3).image))
+    segmenter = Listed(MIXED)
+    found, _ = detect(black, segmenter, Limits(), GateState(), clock(), lambda _: frame(4))
+    assert found.verdict.accepted
+    assert (found.frame.index, segmenter.frames) == (4, [4])
+    assert found.stage_us == {"correct": 5.0, "gate": 5.0, "segment": 5.0}
+
+
 def soft(index: int, sigma_px: float) -> Frame:
     sharp = frame(index)
     return replace(sharp, image=cv2.GaussianBlur(sharp.image, (0, 0), sigma_px).astype(np.uint8))
