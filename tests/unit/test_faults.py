@@ -28,6 +28,7 @@ from edgecell.messages import Frame, FrameReport, Segmentation
 from edgecell.protocols import Progress
 from edgecell.runtime import loop
 from edgecell.runtime.backoff import LONGEST_S
+from edgecell.runtime.bus import TOLD_FOR_S
 from edgecell.runtime.capture import REPEATED, SHORT
 from edgecell.runtime.memory import Memory
 from edgecell.runtime.mending import MOST
@@ -123,7 +124,7 @@ def bus_lost(at: Patched) -> Bench:
         return lambda: setattr(made.bus, "lost", lost)
 
     events = [*paced(fresh(0, 1), 0.3), port(lost=True), *paced(fresh(2, 3, 4, 5), 0.3), port(lost=False)]
-    made = at.bench([*events, *paced(fresh(6, 7, 8), 1.1)])
+    made = at.bench([*events, *paced(fresh(*range(6, 18)), TOLD_FOR_S / 10)])
     return made
 
 
@@ -297,7 +298,7 @@ FAULTS = (
         inject=bus_lost,
         retried="closing and opening it, after 0.5, 1, 2 ... s",
         said=r"the port is gone; tried again in|cannot listen on the port: it is in use; tried again in",
-        processed=9,
+        processed=18,
         spoils=False,
     ),
     Fault(
