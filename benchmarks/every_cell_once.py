@@ -61,14 +61,12 @@ class Exact:
         for index, true in enumerate(truth_of(self._options, frame.index)):
             x, y = (place + rng.normal(0, 0.5) for place in true.centre_px)
             why = excluded(true.kind, true.box_px, (x, y), size, self._options.pixel_um)
-            mask = np.ones((1, 1), np.uint8)
             yield Cell(
                 frame_index=frame.index,
                 cell_index=index,
                 kind=true.kind,
                 box_px=true.box_px,
                 centre_px=(x, y),
-                mask=mask,
                 excluded=why,
             )
 

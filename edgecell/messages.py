@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,12 +56,23 @@ class Place(NamedTuple):
     y: float
 
 
+class Outline(Protocol):
+    """The shape of a cell, made when somebody asks for it: a run that counts does not.
+
+    mask: uint8 0/1, (y1 - y0, x1 - x0), the cell inside its box; the caller owns it. area_um2: None where the scale is unknown.
+    """
+
+    def mask(self) -> NDArray[np.uint8]: ...
+
+    def area_um2(self) -> float | None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cell:
     """One object that a segmenter found.
 
     box_px: (x0, y0, x1, y1), half-open, in frame pixels. centre_px: (x, y).
-    mask: uint8 0/1, (y1 - y0, x1 - x0), the cell inside its box; owned by the segmentation.
+    outline: its shape, None where only its box is known.
     scores: (K,) float32 over the segmenter's kinds, or None where it does not score.
     excluded: why the cell is not counted, or None.
     slide_um: (x, y) of its centre in its region of the slide, in micrometres, where frames are registered.
@@ -72,11 +83,21 @@ class Cell:
     kind: Kind
     box_px: tuple[int, int, int, int]
     centre_px: tuple[float, float]
-    mask: NDArray[np.uint8]
-    area_um2: float | None = None
+    outline: Outline | None = None
     excluded: Exclusion | None = None
     scores: NDArray[np.float32] | None = None
     slide_um: tuple[float, float] | None = None
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """uint8 0/1, (y1 - y0, x1 - x0): the cell inside its box, the whole box where it has no outline; the caller owns it."""
+        x0, y0, x1, y1 = self.box_px
+        return np.ones((y1 - y0, x1 - x0), np.uint8) if self.outline is None else self.outline.mask()
+
+    @property
+    def area_um2(self) -> float | None:
+        """None where the scale is unknown, or the outline."""
+        return None if self.outline is None else self.outline.area_um2()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -184,7 +184,6 @@ class Finder(Part):
                 kind=kind,
                 box_px=(40 + 100 * at, 40, 60 + 100 * at, 60),
                 centre_px=(50 + 100 * at, 50),
-                mask=np.ones((20, 20), np.uint8),
                 excluded="edge" if at == 0 else None,
             )
             for at, kind in enumerate(kinds)

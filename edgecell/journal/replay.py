@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
-import numpy as np
 
 from edgecell import tally
 from edgecell.bundle import CellClass
@@ -12,9 +11,6 @@ from edgecell.journal.events import FrameFate, RecordedCell, Window
 from edgecell.journal.reader import Reader
 from edgecell.messages import Cell, Classification, FrameReport, Tally, Verdict
 from edgecell.wire import Differential
-
-_NO_MASK = np.zeros((0, 0), np.uint8)
-
 
 MOST_FRAMES = 1_000_000
 """That one window may have looked at: more is a damaged or a made-up journal, and would take for ever."""
@@ -119,7 +115,6 @@ def _cell(cell: RecordedCell) -> Cell:
         kind=cell.kind,
         box_px=cell.box_px,
         centre_px=(0.0, 0.0),
-        mask=_NO_MASK,
         excluded=cell.excluded,
     )
 

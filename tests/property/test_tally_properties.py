@@ -27,7 +27,7 @@ def reports(draw: st.DrawFn) -> FrameReport:
     reason = draw(st.sampled_from(["", "", "blurred", "dark"]))
     exclusions = draw(st.lists(st.sampled_from(EXCLUSIONS), max_size=0 if reason else 8))
     cells = tuple(
-        Cell(frame_index=0, cell_index=i, kind="k", box_px=(0, 0, 1, 1), centre_px=(0, 0), mask=MASK, excluded=excluded)
+        Cell(frame_index=0, cell_index=i, kind="k", box_px=(0, 0, 1, 1), centre_px=(0, 0), excluded=excluded)
         for i, excluded in enumerate(exclusions)
     )
     labels = tuple(

@@ -137,8 +137,7 @@ def test_a_cell_of_unknown_size_counted_where_its_box_kept_off_the_border(pixel_
 def cell(x: float) -> Cell:
     """A red cell of 40 x 40 px."""
     box = int(x) - 20, 340, int(x) + 20, 380
-    mask = np.ones((40, 40), np.uint8)
-    return Cell(frame_index=1, cell_index=0, kind=RED_BLOOD_CELL, box_px=box, centre_px=(x, 360), mask=mask)
+    return Cell(frame_index=1, cell_index=0, kind=RED_BLOOD_CELL, box_px=box, centre_px=(x, 360))
 
 
 # Places

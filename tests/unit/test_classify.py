@@ -60,7 +60,6 @@ def cell(index: int = 0, *, x: float = 100, y: float = 100, scores: NDArray[np.f
         kind="nucleated",
         box_px=(int(x) - 5, int(y) - 5, int(x) + 5, int(y) + 5),
         centre_px=(x, y),
-        mask=np.ones((10, 10), dtype=np.uint8),
         scores=scores,
     )
 

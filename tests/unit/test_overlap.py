@@ -122,7 +122,6 @@ class Finder(Part):
             kind="nucleated",
             box_px=(40, 40, 60, 60),
             centre_px=(50, 50),
-            mask=np.ones((20, 20), np.uint8),
         )
         return Segmentation(cells=(cell,), pixel_um=0.2, pixel_um_source="settings")
 

@@ -18,9 +18,8 @@ Picture = NDArray[np.uint8]
 
 def cell(index: int, kind: str, box: tuple[int, int, int, int], excluded: Exclusion | None = None) -> Cell:
     x0, y0, x1, y1 = box
-    mask = np.ones((y1 - y0, x1 - x0), np.uint8)
     centre = (x0 + x1) / 2, (y0 + y1) / 2
-    return Cell(frame_index=0, cell_index=index, kind=kind, box_px=box, centre_px=centre, mask=mask, excluded=excluded)
+    return Cell(frame_index=0, cell_index=index, kind=kind, box_px=box, centre_px=centre, excluded=excluded)
 
 
 def answer(index: int, label: str, confidence: float | None = 0.97, *, decided: bool = True) -> Classification:

@@ -73,7 +73,6 @@ def made(frame_index: int, index: int, kind: str, x: float, excluded: Exclusion 
         kind=kind,
         box_px=(left, 42, left + 16, 58),
         centre_px=(x, 50),
-        mask=np.ones((16, 16), dtype=np.uint8),
         excluded=excluded,
     )
 

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from edgecell import selftest
@@ -63,7 +62,6 @@ def seen(index: int, *, answer: Answer = right, missed: Callable[[TrueCell], boo
     found = [true for true in truth_of(OPTIONS, index) if not missed(true)]
     cells, answers = [], []
     for at, true in enumerate(found):
-        x0, y0, x1, y1 = true.box_px
         cells.append(
             Cell(
                 frame_index=index,
@@ -71,7 +69,6 @@ def seen(index: int, *, answer: Answer = right, missed: Callable[[TrueCell], boo
                 kind=true.kind,
                 box_px=true.box_px,
                 centre_px=true.centre_px,
-                mask=np.ones((y1 - y0, x1 - x0), np.uint8),
                 excluded="edge" if is_at_edge(true) else None,
             )
         )
@@ -160,7 +157,6 @@ def test_a_found_cell_answers_only_where_it_lies_on_a_true_one() -> None:
         kind=NUCLEATED,
         box_px=true.box_px,
         centre_px=(true.centre_px[0] + 1.1 * true.radius_um / OPTIONS.pixel_um, true.centre_px[1]),
-        mask=np.ones((1, 1), np.uint8),
         excluded="edge",
     )
     assert outcome(report(index, (*others.cells, far), others.classifications)).nucleated_found == 0.0
@@ -179,7 +175,6 @@ def test_a_found_cell_answers_for_one_true_cell_only(monkeypatch: pytest.MonkeyP
         kind=NUCLEATED,
         box_px=true.box_px,
         centre_px=true.centre_px,
-        mask=np.ones((1, 1), np.uint8),
         excluded="edge",
     )
     assert outcome(report(0, (found,), ())).nucleated_found == 0.5

@@ -25,14 +25,12 @@ CLASSES = {
 
 
 def cell(index: int, excluded: Exclusion | None = None) -> Cell:
-    mask = np.ones((1, 1), np.uint8)
     return Cell(
         frame_index=0,
         cell_index=index,
         kind="nucleated",
         box_px=(0, 0, 1, 1),
         centre_px=(0.5, 0.5),
-        mask=mask,
         excluded=excluded,
     )
 

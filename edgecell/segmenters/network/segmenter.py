@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar
 import cv2
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import Self
 
 from edgecell.bundle import Bundle
@@ -15,8 +14,8 @@ from edgecell.edge import excluded
 from edgecell.messages import Cell, Frame, Segmentation
 from edgecell.optics.scale import LEAST_CELLS, RED_CELL_UM, SAME_OPTICS, PixelScale, Scale
 from edgecell.protocols import Engine, Memory, Probe
-from edgecell.segmenters.network.decode import INSIDE, owners
 from edgecell.segmenters.network.look import Look, Network, tempered
+from edgecell.segmenters.network.outline import CellOutline, Grid
 from edgecell.segmenters.network.ruler import first_look, round_red_cells
 
 UNDECIDED = 2.0
@@ -96,41 +95,19 @@ def _cells(frame: Frame, seen: Look, scale: Scale, kinds: tuple[str, ...], tempe
     height, width = frame.image.shape[:2]
     corners = np.clip(np.rint(seen.boxes), 0, (width - 1, height - 1, width, height)).astype(np.int64)
     corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2] + 1)
-    labels = owners(seen.found, seen.maps)
-    share = np.rint(255 / (1 + np.exp(-seen.maps[INSIDE][0]))).astype(np.uint8)
+    grid = Grid(seen)
     scores = tempered(seen.found.scores, temperature)
     um, centres = scale.pixel_um, (seen.boxes[:, :2] + seen.boxes[:, 2:]) / 2
     for index, (x0, y0, x1, y1) in enumerate(corners.tolist()):
         box, kind = (x0, y0, x1, y1), kinds[int(seen.found.kinds[index])]
         centre = float(centres[index, 0]), float(centres[index, 1])
-        mask = _mask(labels, share, index + 1, box, seen.steps)
         yield Cell(
             frame_index=frame.index,
             cell_index=index,
             kind=kind,
             box_px=box,
             centre_px=centre,
-            mask=mask,
-            area_um2=None if um is None else int(cv2.countNonZero(mask)) * um**2,
+            outline=CellOutline(grid, index + 1, box, um),
             excluded=excluded(kind, box, centre, (width, height), um),
             scores=scores[index],
         )
-
-
-def _mask(
-    labels: NDArray[np.int32], share: NDArray[np.uint8], number: int, box: tuple[int, int, int, int], steps: tuple[float, float]
-) -> NDArray[np.uint8]:
-    """uint8 0/1 inside the box: between grid cells, how surely a pixel is the cell's (share, 0-255) is interpolated."""
-    x0, y0, x1, y1 = box
-    top, left = max(0, int(y0 / steps[1]) - 1), max(0, int(x0 / steps[0]) - 1)
-    window = np.s_[top : int(y1 / steps[1]) + 2, left : int(x1 / steps[0]) + 2]
-    part = share[window]
-    mine = np.where(labels[window] == number, part, np.minimum(part, 255 - part))
-    size = max(1, round(mine.shape[1] * steps[0])), max(1, round(mine.shape[0] * steps[1]))
-    fine = cv2.resize(mine, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
-    y, x = y0 - round(top * steps[1]), x0 - round(left * steps[0])
-    mask = np.right_shift(fine[y : y + y1 - y0, x : x + x1 - x0], np.uint8(7))
-    below, beside = y1 - y0 - mask.shape[0], x1 - x0 - mask.shape[1]
-    if below or beside:  # the grid is rounded: at the frame's far border it may end a pixel early
-        mask = np.pad(mask, ((0, below), (0, beside)), mode="edge")
-    return mask

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 import cv2
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Self
 
 from edgecell.edge import excluded
 from edgecell.messages import NUCLEATED, PLATELET, RED_BLOOD_CELL, Cell, Frame, Segmentation
 from edgecell.optics.scale import LEAST_CELLS, RED_CELL_UM, SAME_OPTICS, PixelScale, Scale
 from edgecell.protocols import Memory, Probe
+from edgecell.segmenters.stain.cells import Piece
 from edgecell.segmenters.stain.ruler import Look, first_look, look, round_red_cells
 
 
@@ -86,7 +88,6 @@ def _cells(frame: Frame, seen: Look, scale: Scale) -> Iterator[Cell]:
     um = scale.pixel_um
     for index, (piece, (x0, y0, x1, y1)) in enumerate(zip(seen.pieces, corners.tolist(), strict=True)):
         box = x0, y0, x1, y1
-        full = cv2.resize(piece.mask * np.uint8(255), (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
         centre = piece.centre[0] / fx, piece.centre[1] / fy
         yield Cell(
             frame_index=frame.index,
@@ -94,7 +95,21 @@ def _cells(frame: Frame, seen: Look, scale: Scale) -> Iterator[Cell]:
             kind=piece.kind,
             box_px=box,
             centre_px=centre,
-            mask=np.right_shift(full.astype(np.uint8, copy=False), np.uint8(7)),
-            area_um2=None if um is None else piece.area / (fx * fy) * um**2,
+            outline=PieceOutline(piece, (x1 - x0, y1 - y0), None if um is None else piece.area / (fx * fy) * um**2),
             excluded=excluded(piece.kind, box, centre, (width, height), um),
         )
+
+
+class PieceOutline(NamedTuple):
+    """One cell's. size: of its box, (width, height) in pixels of the frame. um2: its area, None where the scale is unknown."""
+
+    piece: Piece
+    size: tuple[int, int]
+    um2: float | None
+
+    def mask(self) -> NDArray[np.uint8]:
+        full = cv2.resize(self.piece.mask * np.uint8(255), self.size, interpolation=cv2.INTER_LINEAR)
+        return np.right_shift(full.astype(np.uint8, copy=False), np.uint8(7))
+
+    def area_um2(self) -> float | None:
+        return self.um2

@@ -45,7 +45,6 @@ def cell(index: int, x: int, y: int, side: int = 10, *, kind: str = NUCLEATED, e
         kind=kind,
         box_px=(x, y, x + side, y + side),
         centre_px=(x + side / 2, y + side / 2),
-        mask=np.ones((side, side), np.uint8),
         excluded=excluded,
     )
 

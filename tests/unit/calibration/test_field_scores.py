@@ -35,8 +35,7 @@ def labelled(boxes: list[Box], kinds: list[int], outlines: tuple[Outline | None,
 
 def cell(box: Box, kind: str = RED_BLOOD_CELL) -> Cell:
     x0, y0, x1, y1 = box
-    mask = np.ones((y1 - y0, x1 - x0), np.uint8)
-    return Cell(frame_index=0, cell_index=0, kind=kind, box_px=box, centre_px=((x0 + x1) / 2, (y0 + y1) / 2), mask=mask)
+    return Cell(frame_index=0, cell_index=0, kind=kind, box_px=box, centre_px=((x0 + x1) / 2, (y0 + y1) / 2))
 
 
 def test_a_box_of_another_kind_matches_nothing() -> None:

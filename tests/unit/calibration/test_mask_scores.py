@@ -30,10 +30,9 @@ def write(folder: Path, name: str, *, size: int = 40, cell: tuple[int, int] = (1
 
 
 def square(first: int, last: int, kind: str = NUCLEATED) -> Cell:
-    mask = np.ones((last - first, last - first), np.uint8)
     middle = (first + last) / 2
     box = first, first, last, last
-    return Cell(frame_index=0, cell_index=0, kind=kind, box_px=box, centre_px=(middle, middle), mask=mask)
+    return Cell(frame_index=0, cell_index=0, kind=kind, box_px=box, centre_px=(middle, middle))
 
 
 class Script(StainSegmenter):
