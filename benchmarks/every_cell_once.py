@@ -7,7 +7,8 @@ The slide is searched as a person does: rows, a tremor, halts, and returns to an
 unique being the cells whose place counts in at least one frame that was not refused as blurred or moving. The segmenter `exact`
 finds every cell within half a pixel, so that what is left is the fault of the places alone. In brackets
 what was counted against all cells of the counted frames, each as often as it was shown: counting every frame, that is
-the segmenter's own error. A line for each overlap sums up the seeds.
+the segmenter's own error. A line for each overlap sums up the seeds. The scale is told, as from an optics file, or estimated on
+the red cells: then the field in which cells count is as wrong as the scale is.
 """
 
 from collections import Counter
@@ -162,7 +163,10 @@ def one_run(options: Options, segmenter: Segmenter, way: Way) -> Outcome:
 @click.option("--stage", type=click.Choice(["searched", "hand"]), default="searched")
 @click.option("--exposure", default=0.0, help="Share of the time between two frames that the shutter is open.")
 @click.option("--segmenter", default="network", help="stain, network or exact.")
-def main(seeds: str, overlaps: str, frames: int, stage: Literal["searched", "hand"], exposure: float, segmenter: str) -> None:
+@click.option("--scale", type=click.Choice(["told", "estimated"]), default="told")
+def main(
+    seeds: str, overlaps: str, frames: int, stage: Literal["searched", "hand"], exposure: float, segmenter: str, scale: str
+) -> None:
     cv2.setNumThreads(1)
     print(
         "overlap seed counting        red unique    error    (own)    nucl unique    error    (own) lost, frames, ms by stage"
@@ -172,7 +176,7 @@ def main(seeds: str, overlaps: str, frames: int, stage: Literal["searched", "han
         sums: dict[str, Outcome] = {}
         for seed in map(int, seeds.split(",")):
             options = Options(seed=seed, stage=stage, overlap=overlap, frames=frames, exposure=exposure)
-            with opened(segmenter, options) as inside:
+            with opened(segmenter, options, told=scale == "told") as inside:
                 for way in ways:
                     found = one_run(options, inside, way)
                     sums[way] = sums[way] + found if way in sums else found
@@ -182,11 +186,12 @@ def main(seeds: str, overlaps: str, frames: int, stage: Literal["searched", "han
 
 
 @contextmanager
-def opened(segmenter: str, options: Options) -> Iterator[Segmenter]:
+def opened(segmenter: str, options: Options, *, told: bool) -> Iterator[Segmenter]:
     if segmenter == "exact":
         yield Exact(options)
         return
-    plan = app.plan(Settings(segmenter=PartSettings(part=segmenter), engine=PartSettings(part="onnxrt")))
+    part = PartSettings(part=segmenter, options={"pixel_um": options.pixel_um} if told else {})
+    plan = app.plan(Settings(segmenter=part, engine=PartSettings(part="onnxrt")))
     with plan.recogniser() as recogniser:
         yield Remembered(recogniser.segmenter)
 

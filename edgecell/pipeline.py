@@ -86,7 +86,7 @@ def _placed(frame: Frame, verdict: Verdict, state: GateState, before: AreaState)
 def _once(found: Segmentation, place: Place, state: GateState, before: AreaState) -> tuple[Segmentation, GateState]:
     """The cells, those marked that were counted; and what is counted now."""
     cells = tuple(area.once(found.cells, place, before, found.pixel_um))
-    return replace(found, cells=cells), replace(state, area=area.counted(place, before, found.pixel_um))
+    return replace(found, cells=cells), replace(state, area=area.counted(cells, place, before, found.pixel_um))
 
 
 def _judged_again(frame: Frame, limits: Limits, state: GateState, pixel_um: float) -> tuple[Verdict, GateState]:

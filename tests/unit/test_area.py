@@ -46,7 +46,7 @@ def walked(options: Options, indices: Sequence[int], state: AreaState | None = N
         place, state = located(image, state, sharp=True)
         assert place is not None
         places.append(place)
-        state = counted(place, state, PIXEL_UM)
+        state = counted((), place, state, PIXEL_UM)
     return places, state
 
 
@@ -115,22 +115,51 @@ def test_a_halt_is_not_segmented_again() -> None:
     assert reasons == ["", area.NOTHING_NEW, area.NOTHING_NEW]
 
 
+INSET = 45  # px, 4.5 um: a red cell's
+
+
 def test_a_cell_at_one_frames_border_counts_in_the_next() -> None:
     """Each kind keeps its own distance from the border, and so do duplicates."""
-    state = counted(Place(0, 0, 0), AreaState(size=(720, 1280)), PIXEL_UM)
-    inset = 45  # px, 4.5 um: a red cell's
-    seen = [cell(x - 640) for x in (1280 - inset - 1, 1280 - inset + 1, 1280 + 50)]
+    state = counted((), Place(0, 0, 0), AreaState(size=(720, 1280)), PIXEL_UM)
+    seen = [cell(x - 640) for x in (1280 - INSET - 16, 1280 - INSET + 16, 1280 + 50)]
     marked = list(once(seen, Place(0, 640, 0), state, PIXEL_UM))
     assert [each.excluded for each in marked] == ["duplicate", None, None]
     elsewhere = list(once(seen, Place(1, 640, 0), state, PIXEL_UM))
     assert [each.excluded for each in elsewhere] == [None] * 3
 
 
+@pytest.mark.parametrize(("first", "then"), [(-9, 9), (9, -9), (14, 14)])
+@pytest.mark.parametrize("counts", [True, False])
+def test_near_a_border_it_is_who_was_counted_that_counts(first: int, then: int, counts: bool) -> None:
+    """A cell is not found in quite the same place twice. first, then: px that it seems to lie inside the border."""
+    state = AreaState(size=(720, 1280))
+    was = replace(cell(1280 - INSET - first), excluded=None if counts else "edge")
+    state = counted([was], Place(0, 0, 0), state, PIXEL_UM)
+    [again] = once([cell(640 - INSET - then)], Place(0, 640, 0), state, PIXEL_UM)
+    assert again.excluded == ("duplicate" if counts else None)
+
+
+def test_near_a_border_cells_of_another_kind_or_place_are_not_taken_for_it() -> None:
+    state = counted([cell(1280 - INSET - 2)], Place(0, 0, 0), AreaState(size=(720, 1280)), PIXEL_UM)
+    same = cell(640 - INSET - 2)
+    beside = replace(same, centre_px=(same.centre_px[0], same.centre_px[1] + 25))
+    assert [each.excluded for each in once([same, beside], Place(0, 640, 0), state, PIXEL_UM)] == ["duplicate", None]
+    state = replace(state, spots=(tuple(spot._replace(kind="platelet") for spot in state.spots[0]),))
+    assert [each.excluded for each in once([same], Place(0, 640, 0), state, PIXEL_UM)] == [None]
+
+
+@pytest.mark.parametrize("inside", [-1, 1])
+def test_where_the_cells_of_a_frame_are_forgotten_its_border_decides(inside: int) -> None:
+    state = replace(counted([], Place(0, 0, 0), AreaState(size=(720, 1280)), PIXEL_UM), spots=())
+    [again] = once([cell(640 - INSET - inside)], Place(0, 640, 0), state, PIXEL_UM)
+    assert again.excluded == ("duplicate" if inside > 0 else None)
+
+
 @pytest.mark.parametrize("pixel_um", [None, PIXEL_UM])
 def test_a_cell_of_unknown_size_counted_where_its_box_kept_off_the_border(pixel_um: float | None) -> None:
-    state = counted(Place(0, 0, 0), AreaState(size=(720, 1280)), pixel_um)
+    state = counted((), Place(0, 0, 0), AreaState(size=(720, 1280)), pixel_um)
     kind = RED_BLOOD_CELL if pixel_um is None else "basophil"
-    seen = [replace(cell(x - 640), kind=kind) for x in (1280 - 21, 1280 - 19)]
+    seen = [replace(cell(x - 640), kind=kind) for x in (1280 - 36, 1280 - 4)]
     assert [each.excluded for each in once(seen, Place(0, 640, 0), state, pixel_um)] == ["duplicate", None]
 
 
@@ -190,8 +219,9 @@ def test_a_soft_frame_is_followed_and_no_key() -> None:
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(area, "MOST_KEYS", 3)
     monkeypatch.setattr(area, "MOST_COUNTED", 4)
+    monkeypatch.setattr(area, "MOST_SPOTTED", 2)
     _, state = walked(STEPPED, range(9))
-    assert (len(state.keys), len(state.counted)) == (3, 4)
+    assert (len(state.keys), len(state.counted), len(state.spots)) == (3, 4, 2)
     assert state.last is not None
     assert len(state.last.image) == 160 * 90
 
