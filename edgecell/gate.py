@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.area import AreaState
+from edgecell.drift import DriftState
 from edgecell.messages import Frame, Verdict
 from edgecell.optics.scale import RED_CELL_UM
 
@@ -97,10 +98,12 @@ class GateState:
     """What a run has taught the gate so far, by image size (height, width), latest last.
 
     area: what it was shown of its slide, None where a cell counts in every frame that shows it.
+    drift: what it was shown of its microscope, None where nobody wants to know.
     """
 
     learnt: Mapping[tuple[int, int], Learnt] = field(default_factory=dict)
     area: AreaState | None = None
+    drift: DriftState | None = None
 
 
 class Blur(NamedTuple):

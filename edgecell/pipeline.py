@@ -10,7 +10,7 @@ from itertools import groupby
 
 import numpy as np
 
-from edgecell import area
+from edgecell import area, drift
 from edgecell.area import LEAST_NEW, NOTHING_NEW, AreaState
 from edgecell.classify import Classifier, Sighting, as_kind
 from edgecell.domain import DomainState, held_back
@@ -42,10 +42,12 @@ def detect(
 
     Where state has an area each cell counts once: the frame is registered, refused if it moved or shows nothing new, and of its
     cells those are `duplicate` that lie where a frame before it was counted.
-    stage_us: `correct` if that is asked for, `gate`, and `segment` if the gate let it through. The frame that is given back is
-    the corrected one. Raises what the segmenter and the correction raise.
+    Where state has a drift, the frame as it came is compared with how the microscope was set up.
+    stage_us: `correct` if that is asked for, `gate`, `segment` if the gate let it through, `drift` where it was compared. The
+    frame that is given back is the corrected one. Raises what the segmenter and the correction raise.
     """
     stage_us: dict[str, float] = {}
+    came_as = frame.image
     if correct is not None:
         came = now()
         frame = correct(frame)
@@ -68,6 +70,10 @@ def detect(
     accepted = segmentation if verdict.accepted else None
     if accepted is not None and place is not None and taught.area is not None:
         accepted, taught = _once(accepted, place, taught, taught.area)
+    if taught.drift is not None:
+        looking = now()
+        taught = replace(taught, drift=drift.looked(came_as, verdict, taught.drift))
+        stage_us["drift"] = (now() - looking) / 1000
     return Detected(frame=frame, verdict=verdict, segmentation=accepted, stage_us=stage_us, place=place, lost=lost), taught
 
 

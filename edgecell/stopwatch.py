@@ -24,7 +24,7 @@ from edgecell.messages import NUCLEATED, Frame, FrameReport
 from edgecell.protocols import Progress
 from edgecell.wire import Message
 
-STAGES = ("read", "wait", "correct", "gate", "segment", "classify", "tally", "publish")
+STAGES = ("read", "wait", "correct", "gate", "segment", "drift", "classify", "tally", "publish")
 PRELOAD_BYTES = 1 << 29
 """Most that is kept of frames read in advance: 77 of 1920x1200."""
 PRELOAD_TIMEOUT_S = 5.0

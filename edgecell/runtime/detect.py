@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from edgecell import clock, pipeline
-from edgecell.condition import Troubles
+from edgecell import clock, drift, pipeline
+from edgecell.condition import Trouble, Troubles
 from edgecell.errors import InferenceError, JournalError
 from edgecell.gate import GateState
 from edgecell.protocols import Memory, Remembering
@@ -22,10 +22,12 @@ class Detect:
         """memory: the segmenter's, of an earlier process of this run."""
         self._seen, self._found, self._gate, self._memory = seen, found, gate, memory
         self._mending: Mending | None = None
+        self._drifted = _drifted(gate)
 
     @property
     def troubles(self) -> Troubles:
-        return self._mending.troubles if self._mending else {}
+        """What is wrong with the engine, and with the microscope. Read by another thread."""
+        return {**(self._mending.troubles if self._mending else {}), **self._drifted}
 
     def work(self, tools: Detecting, pulse: Pulse) -> None:
         self._mending = mending = Mending("detect", tools.reopen)
@@ -62,6 +64,13 @@ class Detect:
         except InferenceError as error:
             mending.failed(error)
             return replace(look, failed=f"detect: {words(error)}")
+        self._drifted = _drifted(self._gate)
         if detected.segmentation is not None:
             mending.worked()
         return replace(look, frame=detected.frame, detected=detected, gate=self._gate)
+
+
+def _drifted(gate: GateState) -> Troubles:
+    """What is no longer as the microscope was set up. It spoils counts where they are doubtful; nothing is retried."""
+    found = () if gate.drift is None else drift.findings(gate.drift)
+    return {each.topic: Trouble(each.text, spoils=each.doubtful, degrades=each.doubtful) for each in found}

@@ -13,6 +13,7 @@ from edgecell.area import AreaState
 from edgecell.books import Books, resumed
 from edgecell.bundle import CellClass
 from edgecell.condition import Troubles
+from edgecell.drift import DriftState, Reference
 from edgecell.errors import EdgecellError, JournalError
 from edgecell.journal.events import RunEnded
 from edgecell.journal.journal import Recorder
@@ -62,10 +63,12 @@ class Runtime:
         publisher: Publisher,
         observer: Observer,
         recorder: Recorder | None = None,
+        reference: Reference | None = None,
         telemetry: Callable[[], Device] | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         """recorder: keeps every window before it is published; one of an earlier process's run makes this one go on with it.
+        reference: how the microscope was set up; without it as the run's first fields have it.
         telemetry: looks at the device, on a thread of its own. environment: where systemd says how to reach it."""
         self._observer, self._bus = observer, Bus(publisher, identity.sample_id)
         self._identity, self._settings = identity, settings
@@ -76,6 +79,9 @@ class Runtime:
             books = resumed(state.books, settings, again=again, programs=recorder.programs)
         if settings.counting == "new_area" and state.gate.area is None:
             state = replace(state, gate=replace(state.gate, area=AreaState()))
+        if state.gate.drift is None:
+            drift = DriftState(reference=reference, given=reference is not None)
+            state = replace(state, gate=replace(state.gate, drift=drift))
         self._state, self._in_batch = state, False
         self._ledger = Ledger(
             identity=identity,

@@ -80,7 +80,7 @@ def test_laps_overlap_and_are_split_into_their_stages(monkeypatch: pytest.Monkey
     watch.captured(second)
     watch.reading()  # for a third, which never comes
     ticking.passes(16)
-    path_us = {"wait": 1000, "correct": 2000, "gate": 1000, "segment": 12_000, "classify": 8000}
+    path_us = {"wait": 1000, "correct": 2000, "gate": 1000, "segment": 12_000, "drift": 500, "classify": 8000}
     watch.settled(report(first, path_us, engine_us=3000), unasked)
     ticking.passes(5)
     watch.served()
@@ -89,7 +89,7 @@ def test_laps_overlap_and_are_split_into_their_stages(monkeypatch: pytest.Monkey
     watch.settled(report(second, {"wait": 20_000, "gate": 1000}), unasked)
     watch.served()
     one, two = watch.laps
-    expected = {"read": 7, "wait": 1, "correct": 2, "gate": 1, "segment": 12, "classify": 8, "tally": 2, "publish": 5}
+    expected = {"read": 7, "wait": 1, "correct": 2, "gate": 1, "segment": 12, "drift": 0.5, "classify": 8, "tally": 1.5, "publish": 5}
     assert one.stages_ms == pytest.approx(expected)
     assert tuple(one.stages_ms) == STAGES
     assert (one.engine_ms, one.end_to_end_ms) == (3, 1 + sum(expected.values()) - expected["read"])
