@@ -17,7 +17,7 @@ import msgspec
 from edgecell import __version__, clock, engines, plugins, publishers, segmenters, sources
 from edgecell.bundle import Bundle, CellClass
 from edgecell.classify import Classifier
-from edgecell.drift import reference_in
+from edgecell.drift import reference_of
 from edgecell.errors import EngineError, MissingDependency, SettingsError
 from edgecell.gate import Limits, limits_of
 from edgecell.golden import replay
@@ -147,7 +147,7 @@ class Plan:
                 observer=observer,
                 recorder=recorder,
                 telemetry=Telemetry(recorder.folder if recorder else Path()).look,
-                reference=reference_in(self.settings.optics.file),
+                reference=reference_of(self.optics) if self.optics else None,
             )
 
     def _recorder(self, resume: str | None) -> AbstractContextManager[Recorder | None]:

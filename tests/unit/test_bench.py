@@ -89,7 +89,17 @@ def test_laps_overlap_and_are_split_into_their_stages(monkeypatch: pytest.Monkey
     watch.settled(report(second, {"wait": 20_000, "gate": 1000}), unasked)
     watch.served()
     one, two = watch.laps
-    expected = {"read": 7, "wait": 1, "correct": 2, "gate": 1, "segment": 12, "drift": 0.5, "classify": 8, "tally": 1.5, "publish": 5}
+    expected = {
+        "read": 7,
+        "wait": 1,
+        "correct": 2,
+        "gate": 1,
+        "segment": 12,
+        "drift": 0.5,
+        "classify": 8,
+        "tally": 1.5,
+        "publish": 5,
+    }
     assert one.stages_ms == pytest.approx(expected)
     assert tuple(one.stages_ms) == STAGES
     assert (one.engine_ms, one.end_to_end_ms) == (3, 1 + sum(expected.values()) - expected["read"])

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import get_args
 
 import cv2
@@ -12,9 +11,9 @@ from numpy.typing import NDArray
 from still_run import Bench, standing
 from still_run import frame as frame_of
 
+from edgecell import dirt
 from edgecell.drift import (
     DIRT,
-    DIRT_FIELDS,
     FIELDS,
     FOCUS,
     LAMP,
@@ -23,13 +22,11 @@ from edgecell.drift import (
     DriftState,
     findings,
     looked,
-    reference_in,
     reference_of,
 )
-from edgecell.errors import SettingsError
 from edgecell.gate import GateState, Limits, judge
 from edgecell.messages import Frame
-from edgecell.optics.file import Exposure, FlatField, Focus, Optics, WhiteBalance, save
+from edgecell.optics.file import Exposure, FlatField, Focus, Optics, WhiteBalance
 from edgecell.resume import RunState, from_state, to_state
 from edgecell.sources.phantom import PhantomSource
 from edgecell.sources.phantom.options import Options, Stage
@@ -83,9 +80,9 @@ def blurred(image: Image) -> Image:
 
 
 def dirty(image: Image, depth: float = 0.3, radius_px: int = 14) -> Image:
-    shade = np.zeros(image.shape[:2], np.float32)
-    cv2.circle(shade, (120, 200), radius_px, 1.0, -1)
-    shade = cv2.GaussianBlur(shade, (0, 0), 3.0)
+    disc = np.zeros(image.shape[:2], np.float32)
+    cv2.circle(disc, (120, 200), radius_px, 1.0, -1)
+    shade = np.asarray(cv2.GaussianBlur(disc, (0, 0), 3.0))
     return np.rint(image * (1 - depth * shade[..., None])).astype(np.uint8)
 
 
@@ -138,13 +135,28 @@ def test_small_changes_are_none() -> None:
 
 
 def test_dirt_stays_in_place_while_the_slide_moves() -> None:
-    state = shown(dirty(field(index)) for index in range(2 * DIRT_FIELDS))
+    state = shown(dirty(field(index)) for index in range(2 * dirt.FIELDS))
     [found] = findings(state)
     assert found.topic == DIRT
     assert found.text.startswith("dirt: a spot stayed in place while the slide moved, on ")
     assert "25 % from the left, 67 % from the top" in found.text
-    wiped = shown((field(index) for index in range(2 * DIRT_FIELDS)), state)
+    wiped = shown((field(index) for index in range(2 * dirt.FIELDS)), state)
     assert topics(wiped) == []
+
+
+def test_counts_are_doubtful_where_the_change_may_change_them() -> None:
+    """A lamp of a quarter of its light does not; background that is clipped, a strange colour, or much dirt does."""
+    dim = findings(shown((dimmed(0.4)(field(index)) for index in LATER), learnt()))
+    assert [(each.topic, each.doubtful) for each in dim] == [(LAMP, False)]
+    lit = DriftState(reference=reference_of(optics(white=WhiteBalance(level=(150, 150, 150)))), given=True)
+    bright = findings(shown((field(index) for index in FIRST), lit))
+    assert (LAMP, True) in [(each.topic, each.doubtful) for each in bright]
+    for share, doubtful in ((0.75, False), (0.6, True)):
+        [blue] = findings(shown((dimmed(share, [2])(field(index)) for index in LATER), learnt()))
+        assert (blue.topic, blue.doubtful) == (WHITE, doubtful)
+    for radius_px, doubtful in ((14, False), (40, True)):
+        [found] = findings(shown(dirty(field(index), radius_px=radius_px) for index in range(2 * dirt.FIELDS)))
+        assert (found.topic, found.doubtful) == (DIRT, doubtful), found.text
 
 
 def test_a_cell_that_is_always_in_the_middle_is_no_dirt() -> None:
@@ -159,11 +171,11 @@ def test_a_cell_that_is_always_in_the_middle_is_no_dirt() -> None:
         blots = cv2.resize(draw.uniform(0.2, 0.7, (12, 12)).astype(np.float32), SIZE_PX, interpolation=cv2.INTER_LINEAR)
         return np.rint(image * (1 - shade * blots)[..., None]).astype(np.uint8)
 
-    assert topics(shown(centred(field(index)) for index in range(2 * DIRT_FIELDS))) == []
+    assert topics(shown(centred(field(index)) for index in range(2 * dirt.FIELDS))) == []
 
 
 def test_a_slide_that_rests_is_no_reference_and_its_cells_no_dirt() -> None:
-    state = shown([field(0)] * 3 * STILL * DIRT_FIELDS)
+    state = shown([field(0)] * 3 * STILL * dirt.FIELDS)
     assert state.reference is None
     assert (state.fields, topics(state)) == (1, [])
 
@@ -206,19 +218,15 @@ def level() -> tuple[float, float, float]:
     return green * float(np.exp(state.red.middle)), green, green * float(np.exp(state.blue.middle))
 
 
-def test_the_reference_is_the_optics_file_s_where_there_is_one(tmp_path: Path) -> None:
+def test_the_reference_is_the_optics_file_s_where_there_is_one() -> None:
     red, green, blue = level()
     measured = optics(exposure=Exposure(level=(red, green, min(255.0, blue * 1.2)), aim=(200, 240)))
-    save(measured, tmp_path / "optics.toml")
-    state = DriftState(reference=reference_in(str(tmp_path / "optics.toml")), given=True)
+    state = DriftState(reference=reference_of(measured), given=True)
     [found] = findings(shown((field(index) for index in FIRST), state))
     assert found.topic == WHITE
     assert found.text.endswith("less than in the optics file")
     right = DriftState(reference=reference_of(optics(exposure=Exposure(level=(red, green, blue), aim=(200, 240)))), given=True)
     assert topics(shown((field(index) for index in FIRST), right)) == []
-    assert reference_in("") is None
-    with pytest.raises(SettingsError, match="cannot be read"):
-        reference_in(str(tmp_path / "gone.toml"))
 
 
 def test_the_level_comes_from_whatever_the_optics_file_has() -> None:
@@ -273,5 +281,5 @@ def going() -> Iterable[Frame | float]:
 
 def test_the_state_is_small() -> None:
     """It is written down every second."""
-    state = shown(dirty(field(index)) for index in range(3 * DIRT_FIELDS - 1))
+    state = shown(dirty(field(index)) for index in range(3 * dirt.FIELDS - 1))
     assert len(to_state(RunState(gate=GateState(drift=state))).body) < 20_000
