@@ -51,8 +51,12 @@ def cut(image: NDArray[np.uint8], centre_px: tuple[float, float], pixel_um: floa
     pads = max(-y0, 0), max(y0 + side - height, 0), max(-x0, 0), max(x0 + side - width, 0)
     if any(pads):
         inside = cv2.copyMakeBorder(inside, *pads, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
-    how = cv2.INTER_AREA if side > size_px else cv2.INTER_LINEAR
-    return cv2.resize(inside, (size_px, size_px), interpolation=how).astype(np.uint8, copy=False)
+    if side < size_px or side % size_px == 0:
+        how = cv2.INTER_AREA if side > size_px else cv2.INTER_LINEAR
+        return cv2.resize(inside, (size_px, size_px), interpolation=how).astype(np.uint8, copy=False)
+    # Between whole factors OpenCV averages bytes in float32 too and rounds to even, but takes 1.35 times as long over it.
+    mean = cv2.resize(inside.astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_AREA)
+    return np.rint(mean, out=mean).astype(np.uint8)
 
 
 def white_point(crops: NDArray[np.uint8]) -> NDArray[np.float32]:

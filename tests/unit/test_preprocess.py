@@ -1,12 +1,13 @@
 """White point and normalisation: against the plain definition, and against how they were computed before."""
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tiny_bundle import tiny_manifest
 
-from edgecell.preprocess import to_batch, white_point
+from edgecell.preprocess import cut, to_batch, white_point
 
 SPEC = tiny_manifest().preprocess
 SIZE = SPEC.size_px
@@ -101,3 +102,13 @@ def test_a_batch_is_the_crops_normalised_to_the_bit(colour: str) -> None:
 
 def test_no_crops_make_an_empty_batch() -> None:
     assert to_batch([], SPEC).shape == (0, 3, SIZE, SIZE)
+
+
+@pytest.mark.parametrize("side", [16, 31, 32, 33, 41, 63, 64, 65, 96, 111, 127, 128])
+def test_a_window_is_averaged_as_opencv_averages_bytes_to_the_bit(side: int) -> None:
+    image = smeared(1, levels=200, seed=side)[0]
+    image = np.tile(image, (160 // SIZE + 1, 160 // SIZE + 1, 1))
+    how = cv2.INTER_AREA if side > 32 else cv2.INTER_LINEAR
+    window = image[80 - side // 2 :, 80 - side // 2 :][:side, :side]
+    expected = cv2.resize(window, (32, 32), interpolation=how)
+    assert np.array_equal(cut(image, (80.0 + side % 2 / 2, 80.0 + side % 2 / 2), 1.0, side, 32), expected)
