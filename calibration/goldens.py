@@ -1,7 +1,8 @@
 """A bundle's golden answers: those of the float model and of both INT8 encodings, and how far an engine may be from them.
 
 `s8s8` is for TensorRT, which computes what is left float in half precision or TF32, the first layer too, so that values all
-over the model round to another step. What that does to the answers is emulated, and added to the tolerance of that encoding.
+over the model round to another step. OpenVINO adds up residual sums of `u8s8` without rounding what goes into them. What either
+does to the answers is emulated, and added to the tolerance of that encoding.
 """
 
 import logging
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from calibration.certify import SIZE
 from calibration.int8 import ENCODINGS
-from edgecell.adapt.onnxfile import with_halves
+from edgecell.adapt.onnxfile import with_halves, with_unrounded_sums
 from edgecell.bundle import Bundle, Encoding, write_manifest
 from edgecell.certificate import CERTIFICATE, Certificate, Figure, Limit, margin_of
 from edgecell.engines.onnxrt import OnnxRuntimeEngine, OnnxRuntimeOptions
@@ -33,8 +34,9 @@ def write(folder: Path, pictures: NDArray[np.uint8], batch: NDArray[np.float32])
     encoded = {encoding: answers(folder / f"{encoding}.onnx", encoding, batch) for encoding in ENCODINGS}
     with tempfile.TemporaryDirectory() as scratch:
         halved = answers(with_halves(folder / "s8s8.onnx", Path(scratch) / "s8s8.onnx"), "s8s8", batch)
+        summed = answers(with_unrounded_sums(folder / "u8s8.onnx", Path(scratch) / "u8s8.onnx"), "u8s8", batch)
     try:
-        kept = write_golden(folder / GOLDEN, pictures, reference, encoded, {"s8s8": halved})
+        kept = write_golden(folder / GOLDEN, pictures, reference, encoded, {"s8s8": halved, "u8s8": summed})
     except ValueError as error:
         raise SettingsError(f"bundle {folder}: {error}", fix="train longer, or on more cells") from error
     LOG.info("%d golden cells", kept)

@@ -11,7 +11,8 @@ answers' spread. A wrong colour order is more than six times above it.
 A golden cell's two best logits are further apart than two tolerances, so an engine within tolerance always agrees on top-1.
 
 `s8s8` may deviate further. It is for TensorRT, which computes what is left float in half precision or TF32, the first layer
-too, so that values all over the model round to another step: what that changes on these cells, emulated, is added.
+too, so that values all over the model round to another step: what that changes on these cells, emulated, is added. So is, to
+`u8s8`, what OpenVINO changes: where it fuses a residual sum with a convolution it does not round in between.
 
 Half precision has no answers of its own, since engines round in different places: it is held to the float model's.
 """

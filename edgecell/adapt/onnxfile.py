@@ -1,7 +1,7 @@
 """The last layer in an ONNX file: found, read, and written with other weights. Everything else stays as it is.
 
 It is the Gemm that makes `logits` of `features`, float in every encoding; in a half-precision file there are Casts around it.
-And a Q/DQ model as TensorRT computes it, whose golden answers allow for that.
+And Q/DQ models as TensorRT and OpenVINO compute them, whose golden answers allow for that.
 """
 
 from pathlib import Path
@@ -66,6 +66,45 @@ def with_halves(source: Path, path: Path) -> Path:
     model.graph.node.extend(nodes)
     onnx.save(model, path)
     return path
+
+
+def with_unrounded_sums(source: Path, path: Path) -> Path:
+    """Write a Q/DQ model in which what a convolution adds to a sum is clipped as before, but not rounded. Returns `path`.
+
+    So OpenVINO computes a sum that it fuses with the convolution before it: the first one of its inputs that is one. That is
+    one rounding less, nearer to the float model. Raises MissingDependency.
+    """
+    onnx = library()
+    model, nodes = onnx.load(source), []
+    makers = {name: node for node in model.graph.node for name in node.output}
+    constants = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
+    for node in model.graph.node:
+        at = next((at for at, name in enumerate(node.input) if _is_quantized_conv(name, makers)), None)
+        if node.op_type == "Add" and at is not None:
+            quantize = makers[makers[node.input[at]].input[0]]
+            scale, zero = (constants[name] for name in quantize.input[1:])
+            steps = np.iinfo(zero.dtype)
+            limits = [np.float32((float(step) - float(zero)) * float(scale)) for step in (steps.min, steps.max)]
+            names = [f"{node.name}_least", f"{node.name}_most"]
+            model.graph.initializer.extend(map(onnx.numpy_helper.from_array, map(np.asarray, limits), names))
+            clipped = f"{node.name}_clipped"
+            nodes.append(onnx.helper.make_node("Clip", [quantize.input[0], *names], [clipped]))
+            node.input[at] = clipped
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
+    return path
+
+
+def _is_quantized_conv(name: str, makers: dict[str, Any]) -> bool:
+    """Whether a value is the result of a convolution, quantized and dequantized again."""
+    for kind in ("DequantizeLinear", "QuantizeLinear", "Conv"):
+        node = makers.get(name)
+        if node is None or node.op_type != kind:
+            return False
+        name = node.input[0]
+    return True
 
 
 def _last_layer(model: Any, path: Path) -> tuple[Any, dict[str, Any]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgecell.adapt.choose import Adapted
 from edgecell.adapt.labelled import Labelled
 from edgecell.adapt.layer import STATISTICS, Statistics, write_statistics
-from edgecell.adapt.onnxfile import with_halves, write_layer
+from edgecell.adapt.onnxfile import with_halves, with_unrounded_sums, write_layer
 from edgecell.adapt.report import Figures, Gain
 from edgecell.bundle import Bundle, Dataset, Encoding, Manifest, Metric, write_manifest
 from edgecell.certificate import CERTIFICATE, Certificate, Figure, Origin, versions
@@ -73,7 +73,11 @@ def _write_golden(old: Bundle, infer: Infer, folder: Path) -> None:
     crops = read_golden(old.file(GOLDEN), "u8s8").crops
     encodings = {name: infer(folder / f"{name}.onnx", crops) for name in _GOLDEN_ENCODINGS}
     with TemporaryDirectory() as scratch:
-        also: dict[Encoding, Arrays] = {"s8s8": infer(with_halves(folder / "s8s8.onnx", Path(scratch) / "s8s8.onnx"), crops)}
+        other: dict[Encoding, Path] = {
+            "s8s8": with_halves(folder / "s8s8.onnx", Path(scratch) / "s8s8.onnx"),
+            "u8s8": with_unrounded_sums(folder / "u8s8.onnx", Path(scratch) / "u8s8.onnx"),
+        }
+        also: dict[Encoding, Arrays] = {encoding: infer(model, crops) for encoding, model in other.items()}
     try:
         write_golden(folder / GOLDEN, crops, infer(folder / "float.onnx", crops), encodings, also)
     except ValueError as error:

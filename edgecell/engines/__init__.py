@@ -6,4 +6,8 @@ MissingDependency where this machine has nothing to run the bundle with. `manife
 runs models that are in no bundle yet.
 """
 
-TABLE = {"onnxrt": "edgecell.engines.onnxrt:OnnxRuntimeEngine", "trt": "edgecell.engines.trt.engine:TensorRtEngine"}
+TABLE = {
+    "onnxrt": "edgecell.engines.onnxrt:OnnxRuntimeEngine",
+    "openvino": "edgecell.engines.openvino:OpenVinoEngine",
+    "trt": "edgecell.engines.trt.engine:TensorRtEngine",
+}
