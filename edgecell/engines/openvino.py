@@ -79,7 +79,7 @@ class OpenVinoEngine:
         try:
             compiled = ov.Core().compile_model(_read(self._model), "CPU", _settings(self._options.threads))
             inputs, outputs = compiled.inputs, compiled.outputs
-        except (RuntimeError, *_failures(ov)) as error:
+        except _failures(ov) as error:
             fix = "check that the file is a whole ONNX model; copy the bundle again"
             raise EngineBuildError(f"openvino cannot load {self._model}: {_line(error)}", fix=fix) from error
         if not inputs:
@@ -163,9 +163,9 @@ def _read(model: Path) -> Any:
 
 
 def _failures(ov: Any) -> tuple[type[Exception], ...]:
-    """What its readers raise: their exceptions are no RuntimeError and share no base of their own."""
-    own = vars(ov.frontend).values()
-    return tuple(each for each in own if isinstance(each, type) and issubclass(each, Exception))
+    """What it raises: the exceptions of its readers are no RuntimeError, and share no base of their own."""
+    own = (each for each in vars(ov.frontend).values() if isinstance(each, type) and issubclass(each, Exception))
+    return (*own, RuntimeError)
 
 
 def _settings(threads: int) -> dict[str, Any]:
