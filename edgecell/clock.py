@@ -3,11 +3,16 @@
 Order and durations come from the monotonic clock; the wall clock is for people, since an offline box boots with a wrong one.
 """
 
+import ctypes
 import time
 from datetime import datetime, timezone
 from pathlib import Path
 
 _SYNCED = Path("/run/systemd/timesync/synchronized")
+_TIMEX_BYTES = 512
+"""More than `struct timex` has (208). All zero: nothing is to be set."""
+_TIME_ERROR = 5
+"""What adjtimex returns while the clock is not synchronized; less where it is, -1 where it may not be asked."""
 
 
 def monotonic_ns() -> int:
@@ -32,5 +37,12 @@ def sleep(seconds: float) -> None:
 
 
 def synced() -> bool:
-    """Whether the system says that its clock follows a time server (systemd-timesyncd's marker file)."""
-    return _SYNCED.exists()
+    """Whether the system says that its clock follows a time server: by the marker file of systemd-timesyncd, or by the kernel,
+    which chrony, ntpd and others tell. A container sees the kernel's word only."""
+    return _SYNCED.exists() or kernel_synced()
+
+
+def kernel_synced() -> bool:
+    """What adjtimex(2) says when it is asked and told nothing. False also where it must not be asked."""
+    adjtimex = getattr(ctypes.CDLL(None), "adjtimex", None)
+    return adjtimex is not None and 0 <= adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES)) < _TIME_ERROR

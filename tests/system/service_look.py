@@ -1,16 +1,21 @@
 """Looks at the service from outside, as root of the machine that test_service.py boots: a line of JSON for what it sees."""
 
+import ctypes
 import json
 import os
 import pwd
 import signal
+import struct
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from edgecell.client import Subscriber
-from edgecell.wire import CountsMessage
+from edgecell.wire import CountsMessage, Heartbeat
 
 PATIENCE_S = 300.0
 
@@ -67,6 +72,42 @@ def heard() -> dict[str, object]:
     return {}
 
 
+def beat(synced: bool | None = None) -> Heartbeat:
+    """The next heartbeat with a look at the device, and, where asked for, a clock that is set or not."""
+    with Subscriber("tcp://127.0.0.1:5556", ["heartbeat/1"]) as bus:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            message = bus.receive(1)
+            if isinstance(message, Heartbeat) and message.device and synced in (None, message.clock_synced):
+                return message
+    raise TimeoutError("no such heartbeat")
+
+
+def set_clock() -> None:
+    """Tell the kernel that the clock is synchronized, as chrony does: ADJ_STATUS and ADJ_MAXERROR of adjtimex(2)."""
+    told = struct.pack("I4xqqqqi", 0x10 | 0x04, 0, 0, 0, 0, 0)
+    ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(told, 512))
+
+
+def metrics() -> dict[str, object]:
+    """The other service: what it serves, and as whom."""
+    code = subprocess.run(["systemctl", "start", "edgecell-metrics"], check=False).returncode
+    found: list[str] = []
+
+    def served() -> bool:
+        try:
+            with urllib.request.urlopen("http://127.0.0.1:9556/metrics", timeout=PATIENCE_S) as answer:
+                found[:] = [line for line in answer.read().decode().splitlines() if line == "edgecell_up 1.0"]
+        except OSError:
+            return False
+        return bool(found)
+
+    until(served)
+    line = ["systemctl", "show", "edgecell-metrics", "--property=MainPID"]
+    pid = subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip().partition("=")[2]
+    return {"code": code, "up": found, "uid": Path(f"/proc/{pid}").stat().st_uid}
+
+
 def tell(name: str, **seen: object) -> None:
     print("look", json.dumps({"name": name, **seen}), flush=True)
 
@@ -82,6 +123,12 @@ def main() -> None:
     tell("process", uid=Path(f"/proc/{pid}").stat().st_uid, **process(pid))
     tell("places", root=places(pid)["/"], open_to_it=open_to(pid, Path(f"/proc/{pid}").stat().st_uid))
     tell("bus", **heard())
+    before = beat()
+    set_clock()
+    after = beat(synced=True)
+    tell("clock", before=before.clock_synced, after=after.clock_synced, device=msgspec.to_builtins(after.device))
+    tell("board", argus=Path(f"/proc/{pid}/root", "tmp/argus_socket").is_socket(), **shown("DropInPaths"))
+    tell("metrics", **metrics())
     os.kill(pid, signal.SIGKILL)
     tell("killed", again=running_after(1))
     tell("bus again", **heard())

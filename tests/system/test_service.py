@@ -26,7 +26,7 @@ UNIT = DEPLOY / "edgecell.service"
 SYSTEMD = Path("/lib/systemd/systemd")
 PATIENCE_S = 900
 ANALYZE = shutil.which("systemd-analyze")
-MOST_EXPOSED = 20
+MOST_EXPOSED = 21
 """In tenths of what systemd-analyze calls the exposure level: 0 is locked up, 96 a plain service."""
 
 needs_analyze = pytest.mark.skipif(not ANALYZE, reason="needs systemd-analyze")
@@ -114,6 +114,31 @@ def test_it_can_write_three_folders(seen: dict[str, dict[str, Any]]) -> None:
     passing = ("/tmp", "/var/tmp")  # noqa: S108
     kept = {each for each in places["open_to_it"] if each not in passing and not each.startswith("/dev/")}
     assert kept == {"/var/lib/edgecell", "/var/cache/edgecell", "/run/edgecell"}
+
+
+def test_it_hears_from_the_kernel_that_the_clock_is_set(seen: dict[str, dict[str, Any]]) -> None:
+    """As chrony would tell it; the service may ask, and set nothing."""
+    assert (seen["clock"]["before"], seen["clock"]["after"]) == (False, True)
+
+
+def test_it_tells_how_the_machine_is(seen: dict[str, dict[str, Any]]) -> None:
+    device = seen["clock"]["device"]
+    assert device["memory_free_mib"] > 0
+    assert device["disk_mib"] > 0
+
+
+def test_what_the_boards_bring_besides_is_there(seen: dict[str, dict[str, Any]]) -> None:
+    """All drop-ins at once, on a machine that has none of their devices; and the socket of a Jetson's cameras."""
+    board = seen["board"]
+    assert all(name in board["DropInPaths"] for name in ("jetson-orin-nano", "raspberry-pi-5", "x86-mini-pc"))
+    assert board["argus"]
+
+
+def test_prometheus_reads_it_beside_the_run(seen: dict[str, dict[str, Any]]) -> None:
+    metrics = seen["metrics"]
+    assert metrics["code"] == 0
+    assert metrics["up"] == ["edgecell_up 1.0"]
+    assert metrics["uid"] not in (0, seen["user"]["uid"])
 
 
 def test_it_goes_on_with_its_run_after_it_was_killed(seen: dict[str, dict[str, Any]]) -> None:
