@@ -6,5 +6,6 @@ TABLE = {
     "gstreamer": "edgecell.sources.gstreamer:GstreamerSource",
     "picamera2": "edgecell.sources.raspberry:PicameraSource",
     "basler": "edgecell.sources.basler:BaslerSource",
+    "aravis": "edgecell.sources.aravis:AravisSource",
     "v4l2": "edgecell.sources.v4l2:V4l2Source",
 }

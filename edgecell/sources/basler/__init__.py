@@ -15,6 +15,7 @@ from msgspec import Meta
 from typing_extensions import Self
 
 from edgecell import clock
+from edgecell.blocks import blocks_on
 from edgecell.cameras import Camera
 from edgecell.errors import FrameCorrupt, FrameTimeout, MissingDependency, SourceUnavailable
 from edgecell.messages import Frame
@@ -28,8 +29,6 @@ PREFERRED = ("BayerRG8", "BayerGR8", "BayerGB8", "BayerBG8", "RGB8", "RGB8Packed
 """Least to transfer first: a byte a pixel, and its colours are made here. A camera has one of the four Bayer patterns."""
 NO_BLOCK = 2**64 - 1
 """BlockID of a buffer without a number. 0 is that too, but for the first one of a USB camera (pylon's documentation)."""
-LAST_SHORT_BLOCK = 65535
-"""GigE cameras without extended ids count from 1 to this and on from 1."""
 MS = 1000
 
 Pixels = Annotated[int, Meta(ge=16, le=16384)]
@@ -287,13 +286,3 @@ def block_of(before: int | None, told: int) -> int | None:
     if told == NO_BLOCK or (told == 0 and before is not None):
         return None if before is None else before + 1
     return told
-
-
-def blocks_on(before: int | None, now: int | None) -> int:
-    """How many numbers on a buffer is from the one before: 1 if none was lost, or if that is not known."""
-    if before is None or now is None:
-        return 1
-    step = now - before
-    if step < 0 and before <= LAST_SHORT_BLOCK:
-        step += LAST_SHORT_BLOCK
-    return max(1, step)

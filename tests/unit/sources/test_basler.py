@@ -12,12 +12,13 @@ import pytest
 from basler_emulation import COLOURS, emulated, number_of, picture
 
 from edgecell import clock
+from edgecell.blocks import blocks_on
 from edgecell.errors import FrameCorrupt, FrameTimeout, MissingDependency, SettingsError, SourceUnavailable
 from edgecell.messages import Frame
 from edgecell.runtime import backoff
 from edgecell.runtime.camera import Camera
 from edgecell.settings import decode_options, source_from_spec
-from edgecell.sources.basler import NO_BLOCK, BaslerOptions, BaslerSource, block_of, blocks_on, sdk
+from edgecell.sources.basler import NO_BLOCK, BaslerOptions, BaslerSource, block_of, sdk
 
 pytest.importorskip("pypylon", reason="Basler's SDK is not installed")
 PATIENCE_S = 5.0
