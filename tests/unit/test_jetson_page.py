@@ -77,4 +77,3 @@ def test_the_image_takes_base_and_binding_as_arguments() -> None:
     assert arguments["BASE"] == "nvcr.io/nvidia/l4t-tensorrt:r10.3.0-runtime"
     assert arguments["CUDA_BINDING"] == "cuda-python==12.6.2.post1"
     assert "FROM ${BASE}" in DOCKERFILE
-    assert "USER edgecell" in DOCKERFILE
