@@ -6,6 +6,7 @@ The second part needs root and a folder with the base image's files, which EDGEC
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import NamedTuple
 import image_root
 import pytest
 from image_root import Image
+
+from edgecell.cli import cli
 
 REPOSITORY = Path(__file__).parents[2]
 DOCKERFILES = sorted((REPOSITORY / "deploy").glob("Dockerfile*"))
@@ -56,6 +59,25 @@ def test_what_is_copied_is_in_the_checkout_or_made_by_make_wheel() -> None:
         assert words
         for word in words:
             assert word == "dist/edgecell-*.whl" or (REPOSITORY / word).is_file()
+
+
+def page_commands() -> list[str]:
+    """What deploy/container.md gives to `edgecell` behind the name of the image."""
+    text = (REPOSITORY / "deploy/container.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("docker run")]
+    return [shlex.join(words[words.index("edgecell") + 1 :]) for words in lines]
+
+
+def test_the_page_has_commands() -> None:
+    assert {command.split()[0] for command in page_commands()} == {"doctor", "run", "metrics"}
+
+
+@pytest.mark.parametrize("line", page_commands())
+def test_the_page_s_commands_exist(line: str) -> None:
+    words = shlex.split(line)
+    _, command, arguments = cli.resolve_command(cli.make_context("edgecell", list(words)), words)
+    assert command is not None
+    command.make_context(words[0], arguments)  # raises UsageError for what it does not take
 
 
 # In Debian's files
