@@ -85,11 +85,12 @@ def located(image: NDArray[np.uint8], state: AreaState, *, sharp: bool) -> tuple
     place = _followed(picture, state) or _found(picture, state, state.keys)
     if not sharp:
         return place, state if place is None else replace(state, last=Key(place, picture))
+    begun = place is None
     if place is None:
         place = Place(state.regions, 0.0, 0.0)
         state = replace(state, regions=state.regions + 1)
     if max((_shared(place, key.place, size) for key in state.keys), default=0.0) < FAR:
-        place, state = _rejoined(place, picture, state)
+        place, state = (place, state) if begun else _rejoined(place, picture, state)
         state = replace(state, keys=(*state.keys, Key(place, picture))[-MOST_KEYS:])
     return place, replace(state, last=Key(place, picture))
 
@@ -190,7 +191,7 @@ def _followed(picture: bytes, state: AreaState) -> Place | None:
     best = max(state.keys, key=lambda key: _shared(place, key.place, state.size), default=None)
     if best is None or best == state.last or _shared(place, best.place, state.size) < NEAR:
         return place
-    return _beside(best, picture, state) or place
+    return _beside(best, picture, state, near=place) or _beside(best, picture, state) or place
 
 
 def _found(picture: bytes, state: AreaState, keys: Iterable[Key]) -> Place | None:
@@ -219,9 +220,11 @@ def _rejoined(place: Place, picture: bytes, state: AreaState) -> tuple[Place, Ar
     return moved(place), replace(state, keys=keys, counted=tuple(moved(each) for each in state.counted))
 
 
-def _beside(key: Key, picture: bytes, state: AreaState) -> Place | None:
-    found = shift(key.image, picture, small_size(state.size))
+def _beside(key: Key, picture: bytes, state: AreaState, near: Place | None = None) -> Place | None:
+    """The place by one key. near: where it will be within a few pixels of the small image."""
     scale = max(state.size) / SIDE
+    expected = None if near is None else ((near.x - key.place.x) / scale, (near.y - key.place.y) / scale)
+    found = shift(key.image, picture, small_size(state.size), expected)
     return found and Place(key.place.region, key.place.x + found.x * scale, key.place.y + found.y * scale)
 
 

@@ -12,6 +12,7 @@ reaches 1.95, and half have 2.1 when smeared over 3 um; on the drawn slide a sme
 _PX_UM = 0.2  # um per pixel at which it is measured, and sigma of the smoothing against noise
 _SIDE = 512  # px of those, longest side of the middle part that is measured
 _STEEPEST = 0.9  # quantile of the gradients: the borders
+_EVERY = 5  # gradient that the quantile is taken from: in half the time, `unlike` is at most 0.7 % another (230 fields, train)
 
 
 def is_moving(image: NDArray[np.uint8], pixel_um: float) -> bool:
@@ -33,8 +34,9 @@ def unlike(image: NDArray[np.uint8], pixel_um: float) -> float:
     smooth = cv2.GaussianBlur(grey, (0, 0), max(0.7, _PX_UM * scale / pixel_um))
     right, down = (cv2.Sobel(smooth, cv2.CV_32F, 1 - axis, axis).ravel() for axis in (0, 1))
     steepness = right * right + down * down
-    place = int(_STEEPEST * (steepness.size - 1))
-    borders = steepness >= np.partition(steepness, place)[place]
+    some = steepness[::_EVERY]
+    place = int(_STEEPEST * (some.size - 1))
+    borders = steepness >= np.partition(some, place)[place]
     right, down = right[borders], down[borders]
     whole, apart = float(right @ right + down @ down), float(np.hypot(right @ right - down @ down, 2 * (right @ down)))
     return float(np.sqrt((whole + apart) / max(whole - apart, 1e-9)))

@@ -21,6 +21,8 @@ frames count: these keep a largest radius from the border."""
 LIKE = 0.8
 """Correlation that tells the same place. On the drawn slide frames that share 8 % and more reach 0.95, others at most 0.65."""
 LIKE_COARSE = 0.6
+NEAR_PX = 3
+"""So many small px around an expected shift are looked at."""
 
 _SURROUNDINGS = 6.0  # small px, sigma: what is wider is lamp and vignette, which stay with the camera
 
@@ -48,9 +50,12 @@ def small_size(shape: tuple[int, ...]) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def shift(one: bytes, other: bytes, size: tuple[int, int]) -> Shift | None:
-    """Of `other` against `one`, both small images of (width, height) `size`; None where they show no place in common."""
-    found = _best(one, other, size, 1)
+def shift(one: bytes, other: bytes, size: tuple[int, int], expected: tuple[float, float] | None = None) -> Shift | None:
+    """Of `other` against `one`, both small images of (width, height) `size`; None where they show no place in common.
+
+    expected: look near this shift only, in small px, which is much quicker.
+    """
+    found = _best(one, other, size, 1, expected)
     return found if found.likeness >= LIKE else None
 
 
@@ -61,16 +66,29 @@ def may_share(one: bytes, other: bytes, size: tuple[int, int]) -> float:
 
 
 class _Prepared(NamedTuple):
-    """spectrum: of the field, padded. sums, squares: integral images, float64."""
+    """A field, and what is needed of it at every shift, from -(length - 1) to length - 1: each (2h - 1, 2w - 1).
+
+    spectrum: padded. means: sum over what is shared, by the root of its pixels. spreads: root of the summed squares about the
+    mean there. Against a field that it is the other one of, both are turned by half a turn.
+    """
 
     shape: tuple[int, int]
     spectrum: Field
-    sums: NDArray[np.float64]
-    squares: NDArray[np.float64]
+    means: Field
+    spreads: Field
 
 
-@lru_cache(maxsize=256)
-def _prepared(image: bytes, size: tuple[int, int], times: int) -> _Prepared:
+@lru_cache(maxsize=16)
+def _prepared(image: bytes, size: tuple[int, int]) -> _Prepared:
+    return _prepare(image, size, 1)
+
+
+@lru_cache(maxsize=128)
+def _coarse(image: bytes, size: tuple[int, int]) -> _Prepared:
+    return _prepare(image, size, COARSE)
+
+
+def _prepare(image: bytes, size: tuple[int, int], times: int) -> _Prepared:
     width, height = size
     field = np.frombuffer(image, np.uint8).reshape(height, width).astype(np.float32)
     if times > 1:
@@ -80,25 +98,53 @@ def _prepared(image: bytes, size: tuple[int, int], times: int) -> _Prepared:
     shape = field.shape[0], field.shape[1]
     padded = np.zeros([cv2.getOptimalDFTSize(2 * length) for length in shape], np.float32)
     padded[: shape[0], : shape[1]] = field
-    sums, squares = cv2.integral2(field, sdepth=cv2.CV_64F, sqdepth=cv2.CV_64F)
+    sums, squares = (_boxes(each) for each in cv2.integral2(field, sdepth=cv2.CV_64F, sqdepth=cv2.CV_64F))
+    shared = _shared(shape).pixels
+    spreads = np.sqrt(np.maximum(squares - sums**2 / shared, 0)).astype(np.float32)
     spectrum = cv2.dft(padded).astype(np.float32, copy=False)
-    return _Prepared(shape, spectrum, sums.astype(np.float64, copy=False), squares.astype(np.float64, copy=False))
+    return _Prepared(shape, spectrum, (sums / np.sqrt(shared)).astype(np.float32), spreads)
 
 
-def _best(one: bytes, other: bytes, size: tuple[int, int], times: int) -> Shift:
+class _Shared(NamedTuple):
+    """At every shift: pixels that two fields share. roots: of these, 0 where they are too few to look at."""
+
+    pixels: NDArray[np.float64]
+    roots: Field
+
+
+@lru_cache(maxsize=8)
+def _shared(shape: tuple[int, int]) -> _Shared:
+    down, right = (length - np.abs(np.arange(1 - length, length)) for length in shape)
+    pixels = np.outer(down, right).astype(np.float64)
+    enough = pixels >= LEAST_SHARE * shape[0] * shape[1]
+    return _Shared(pixels, np.where(enough, np.sqrt(pixels), 0.0).astype(np.float32))
+
+
+def _best(one: bytes, other: bytes, size: tuple[int, int], times: int, expected: tuple[float, float] | None = None) -> Shift:
     """The likeliest shift: of all those that leave LEAST_SHARE in common the one whose correlation is least by chance, which
     falls with the root of the pixels that it is taken over."""
-    first, second = _prepared(one, size, times), _prepared(other, size, times)
-    like, shared = _likeness(first, second)
-    y, x = np.unravel_index(int(np.argmax(like * np.sqrt(shared))), like.shape)
-    row, column = _top(like, int(y), int(x))
+    prepare = _prepared if times == 1 else _coarse
+    first, second = prepare(one, size), prepare(other, size)
     height, width = first.shape
-    right = column - (width - 1) + _between(like[row, max(0, column - 1) : column + 2])
-    down = row - (height - 1) + _between(like[max(0, row - 1) : row + 2, column])
-    return Shift(right * times, down * times, float(like[row, column]))
+    rows, columns = slice(0, 2 * height - 1), slice(0, 2 * width - 1)
+    if expected is not None:
+        rows, columns = _around(expected[1] + height - 1, 2 * height - 1), _around(expected[0] + width - 1, 2 * width - 1)
+    like = _likeness(first, second, rows, columns)
+    y, x = divmod(int(np.argmax(like * _shared(first.shape).roots[rows, columns])), like.shape[1])
+    row, column = _top(like, y, x)
+    inside = 0 < row < like.shape[0] - 1 and 0 < column < like.shape[1] - 1  # else its top may lie beyond what was looked at
+    right = columns.start + column - (width - 1) + _between(like[row, max(0, column - 1) : column + 2])
+    down = rows.start + row - (height - 1) + _between(like[max(0, row - 1) : row + 2, column])
+    return Shift(right * times, down * times, float(like[row, column]) if inside else 0.0)
 
 
-def _top(like: NDArray[np.float64], row: int, column: int) -> tuple[int, int]:
+def _around(place: float, length: int) -> slice:
+    """Indices near a place in an axis, at least one."""
+    middle = min(max(round(place), 0), length - 1)
+    return slice(max(0, middle - NEAR_PX), min(length, middle + NEAR_PX + 1))
+
+
+def _top(like: Field, row: int, column: int) -> tuple[int, int]:
     """The likeliest of a shift and its neighbours. What is shared decides between places, not between pixels: with it half a
     small pixel is lost wherever the true shift lies halfway."""
     top, left = max(0, row - 1), max(0, column - 1)
@@ -107,41 +153,41 @@ def _top(like: NDArray[np.float64], row: int, column: int) -> tuple[int, int]:
     return top + y, left + x
 
 
-def _likeness(one: _Prepared, other: _Prepared) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Correlation coefficient and shared pixels at every shift from -(length - 1) to length - 1, each (2h - 1, 2w - 1)."""
+def _likeness(one: _Prepared, other: _Prepared, rows: slice, columns: slice) -> Field:
+    """Correlation coefficient at some of the shifts, 0 where too little is shared."""
     height, width = one.shape
     product = cv2.mulSpectrums(one.spectrum, other.spectrum, 0, conjB=True)
     wrapped = cv2.idft(product, flags=cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
-    down, right = np.arange(1 - height, height), np.arange(1 - width, width)
-    mixed = wrapped[np.ix_(down % wrapped.shape[0], right % wrapped.shape[1])].astype(np.float64)
-    mine = _spans(down, height), _spans(right, width)
-    theirs = _spans(-down, height), _spans(-right, width)
-    shared = np.outer(height - np.abs(down), width - np.abs(right)).astype(np.float64)
-    sum_one, sum_other = _boxes(one.sums, *mine), _boxes(other.sums, *theirs)
-    spread_one = _boxes(one.squares, *mine) - sum_one**2 / shared
-    spread_other = _boxes(other.squares, *theirs) - sum_other**2 / shared
-    spread = np.sqrt(np.maximum(spread_one, 0) * np.maximum(spread_other, 0))
-    like = (mixed - sum_one * sum_other / shared) / np.maximum(spread, 1e-3)
-    return np.where(shared >= LEAST_SHARE * height * width, like, 0.0), shared
+    mixed = _unwrapped(_unwrapped(wrapped, height, rows).T, width, columns).T
+    means, spreads = (each[rows, columns] for each in (one.means, one.spreads))
+    their_means, their_spreads = (each[::-1, ::-1][rows, columns] for each in (other.means, other.spreads))
+    like: Field = (mixed - means * their_means) / np.maximum(spreads * their_spreads, np.float32(1e-3))
+    like[_shared(one.shape).roots[rows, columns] == 0] = 0
+    return like
 
 
-def _spans(shifts: NDArray[np.int64], length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of one axis, from where to where a frame shares what another one shows that is shifted against it."""
-    return np.maximum(shifts, 0), np.minimum(shifts + length, length)
+def _unwrapped(rows: Field, length: int, wanted: slice) -> Field:
+    """Of the rows for shifts 0, 1 .. and, from the end, -1, -2 .., some of those from -(length - 1) on."""
+    before = rows[len(rows) - (length - 1) + wanted.start : len(rows) - (length - 1) + min(wanted.stop, length - 1)]
+    after = rows[max(0, wanted.start - (length - 1)) : max(0, wanted.stop - (length - 1))]
+    unwrapped: Field = np.concatenate([before, after])
+    return unwrapped
 
 
-def _boxes(
-    integral: NDArray[np.float64],
-    rows: tuple[NDArray[np.int64], NDArray[np.int64]],
-    columns: tuple[NDArray[np.int64], NDArray[np.int64]],
-) -> NDArray[np.float64]:
-    """Sums over boxes, for every span of rows and every span of columns."""
-    strips = integral[rows[1]] - integral[rows[0]]
-    sums: NDArray[np.float64] = strips[:, columns[1]] - strips[:, columns[0]]
+def _boxes(integral: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Sums over what is shared, at every shift, from an integral image (h + 1, w + 1)."""
+    strips = _spans(integral.astype(np.float64, copy=False))
+    sums: NDArray[np.float64] = _spans(strips.T).T
     return sums
 
 
-def _between(three: NDArray[np.float64]) -> float:
+def _spans(integral: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Along the first axis: what lies before the end of a shifted field, then what lies behind its beginning."""
+    spans: NDArray[np.float64] = np.concatenate([integral[1:-1] - integral[0], integral[-1] - integral[:-1]])
+    return spans
+
+
+def _between(three: Field) -> float:
     """Where the top of a parabola through three values lies, from the middle one; 0 at a border."""
     if len(three) < 3:
         return 0.0

@@ -42,6 +42,16 @@ def test_a_place_between_two_small_pixels_is_found_to_a_pixel() -> None:
     assert places == [pytest.approx((px, 0), abs=1.2) for px in (500, 503, 507, 900)]
 
 
+@pytest.mark.parametrize("overlap", [0.08, 0.6])
+def test_a_look_near_the_place_finds_the_same_and_one_elsewhere_nothing(overlap: float) -> None:
+    one, other, _ = (picture(frame) for frame in frames(stage="overlapping", overlap=overlap, seed=21))
+    whole = shift(one, other, SIZE)
+    assert whole is not None
+    assert shift(one, other, SIZE, (whole.x + 1.4, whole.y - 1.4)) == pytest.approx(tuple(whole), abs=1e-6)
+    for far in ((whole.x + 3.4, whole.y), (whole.x - 20, whole.y), (0.0, 60.0), (-500.0, 500.0)):
+        assert shift(one, other, SIZE, far) is None
+
+
 @pytest.mark.parametrize("seed", range(21, 25))
 def test_frames_that_share_nothing_are_not_alike(seed: int) -> None:
     one, other, third = (picture(frame) for frame in frames(stage="fields", seed=seed))
