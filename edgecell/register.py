@@ -157,7 +157,7 @@ def _likeness(one: _Prepared, other: _Prepared, rows: slice, columns: slice) -> 
     """Correlation coefficient at some of the shifts, 0 where too little is shared."""
     height, width = one.shape
     product = cv2.mulSpectrums(one.spectrum, other.spectrum, 0, conjB=True)
-    wrapped = cv2.idft(product, flags=cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
+    wrapped = cv2.idft(product, flags=cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT).astype(np.float32, copy=False)
     mixed = _unwrapped(_unwrapped(wrapped, height, rows).T, width, columns).T
     means, spreads = (each[rows, columns] for each in (one.means, one.spreads))
     their_means, their_spreads = (each[::-1, ::-1][rows, columns] for each in (other.means, other.spreads))
