@@ -15,7 +15,7 @@ from typing_extensions import Self
 from edgecell import clock, wire
 from edgecell.client import DEFAULT_ENDPOINT, Subscriber
 from edgecell.errors import PublishError
-from edgecell.wire import CountsMessage, Heartbeat, Message
+from edgecell.wire import CountsMessage, Device, Heartbeat, Message
 
 COUNTS = "counts/1"
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -143,7 +143,7 @@ class PlainLines(JsonLines):
 
     def __init__(self) -> None:
         super().__init__()
-        self._state = self._notice = ""
+        self._state = self._notice = self._slowed = ""
 
     def show(self, message: Message, bus: Subscriber) -> None:
         if message.notice != self._notice:
@@ -151,10 +151,18 @@ class PlainLines(JsonLines):
             click.echo(printable(message.notice))
         if isinstance(message, CountsMessage):
             click.echo(line(message))
-        elif message.state != self._state:
-            self._state = message.state
-            click.echo(f"{printable(message.device_id)} is {message.state}. {printable(message.reason)}".rstrip())
+        else:
+            self._beat(message)
         self._trouble(bus)
+
+    def _beat(self, message: Heartbeat) -> None:
+        name, slowed = printable(message.device_id), _slowed(message.device)
+        if message.state != self._state:
+            self._state = message.state
+            click.echo(f"{name} is {message.state}. {printable(message.reason)}".rstrip())
+        if slowed != self._slowed:
+            self._slowed = slowed
+            click.echo(f"{name} is {slowed or 'slowed down no more'}")
 
 
 class Screen:
@@ -188,7 +196,8 @@ class Screen:
         beat = self._heartbeat
         state = Text(f"{printable(beat.device_id)} is {beat.state}. {printable(beat.reason)}" if beat else "no heartbeat yet")
         body = picture(self._counts) if self._counts else Text("no counts yet")
-        self._live.update(Group(state, body, trouble), refresh=True)
+        device = Text(vitals(beat.device), style="yellow" if beat.device.throttled else "") if beat and beat.device else Text()
+        self._live.update(Group(state, device, body, trouble), refresh=True)
 
 
 def picture(message: CountsMessage) -> Group:
@@ -223,6 +232,25 @@ def line(message: CountsMessage) -> str:
         ", ".join(cells) or "no cell yet",
     ]
     return printable(" | ".join([*parts, _left_out(message)]))
+
+
+def vitals(device: Device) -> str:
+    """How the device is, in one line: its hottest sensor, what slows it down, its power mode, its disk."""
+    hottest = max(device.temperatures_c.items(), key=lambda each: each[1], default=None)
+    earlier = ", ".join(device.throttled_earlier)
+    parts = [
+        f"{hottest[0]} {hottest[1]:.0f} °C" if hottest else "",
+        _slowed(device),
+        f"slowed down earlier: {earlier}" if earlier else "",
+        device.power_mode,
+        "" if device.disk_free_mib is None else f"{device.disk_free_mib / 1024:.1f} GiB free on its disk",
+    ]
+    return printable(" | ".join(filter(None, parts)))
+
+
+def _slowed(device: Device | None) -> str:
+    """What slows the device down now, "" if nothing is known to."""
+    return printable(f"slowed down: {', '.join(device.throttled)}") if device and device.throttled else ""
 
 
 def printable(text: str) -> str:

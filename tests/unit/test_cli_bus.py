@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from bus_messages import counts_message, heartbeat
+from bus_messages import DEVICE, counts_message, heartbeat
 from click.testing import CliRunner
 from rich.console import Console
 
@@ -13,7 +13,7 @@ from edgecell.cli import schemas, watch
 from edgecell.client import Subscriber
 from edgecell.errors import EdgecellError, PublishError, SettingsError
 from edgecell.messages import NOTICE
-from edgecell.wire import CountsMessage
+from edgecell.wire import CountsMessage, Device
 
 
 def text_of(message: CountsMessage) -> str:
@@ -78,13 +78,14 @@ def test_plain_lines_tell_states_losses_and_silence_once(capsys: pytest.CaptureF
             view.show(heartbeat(number), bus)
             view.show(counts_message(number), bus)
         bus._follower.gaps = 3
-        view.show(heartbeat(7, state="degraded", reason="camera lost"), bus)
+        view.show(heartbeat(7, state="degraded", reason="camera lost", device=Device()), bus)
         view.show(counts_message(9), bus)
         view.silent(5, bus)
     out, err = capsys.readouterr()
     assert out.splitlines()[0] == NOTICE
-    assert [line.split()[0] for line in out.splitlines()[1:]] == ["bench-3", "#0", "#1", "bench-3", "#9"]
-    assert "bench-3 is degraded. camera lost" in out
+    assert [line.split(" ")[0] for line in out.splitlines()[1:]] == ["bench-3"] * 2 + ["#0", "#1"] + ["bench-3"] * 2 + ["#9"]
+    for told in ("slowed down: under-voltage", "degraded. camera lost", "slowed down no more"):
+        assert f"bench-3 is {told}" in out.splitlines()
     assert err.splitlines() == ["messages lost: 3, unreadable: 0", f"nothing received for 5.0 s from {bus.endpoint}"]
 
 
@@ -106,6 +107,14 @@ def test_the_screen_keeps_silence_apart_from_counts(capsys: pytest.CaptureFixtur
     assert "nothing received for 7.0 s" in last
     assert "messages lost: 2" in last
     assert "bench-3 is running" in last
+    assert "slowed down: under-voltage" in last
+
+
+def test_the_device_in_one_line() -> None:
+    told = "cpu-thermal 52 °C | slowed down: under-voltage | slowed down earlier: soft temperature limit | 15W (0)"
+    assert watch.vitals(DEVICE) == f"{told} | 20.9 GiB free on its disk"
+    assert watch.vitals(Device()) == ""
+    assert "\x1b" not in watch.vitals(Device(power_mode="\x1b[2J", temperatures_c={"\x1b": 30.0}, throttled=("\x1b",)))
 
 
 def test_nothing_within_the_time_out_is_an_error_with_once() -> None:
