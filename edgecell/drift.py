@@ -130,7 +130,7 @@ def reference_of(optics: Optics) -> Reference | None:
 
 def looked(image: NDArray[np.uint8], verdict: Verdict, state: DriftState) -> DriftState:
     """The state after one more frame, uint8 (H, W, 3) RGB, with what the gate says of it. It learns from accepted ones only."""
-    picture = _small(image)
+    picture = small(image)
     green = np.ascontiguousarray(picture[..., 1])
     size = green.shape[1], green.shape[0]
     if size != state.size:  # another camera, or another mode of it
@@ -138,7 +138,7 @@ def looked(image: NDArray[np.uint8], verdict: Verdict, state: DriftState) -> Dri
     same = bool(state.last) and _likeness(green, _picture(state.last, size)) > _SAME
     if same and state.rested + 1 < STILL:
         return replace(state, rested=state.rested + 1)
-    glance = _glance(picture, verdict.focus)
+    glance = glanced(picture, verdict.focus)
     state = replace(state, latest=(*state.latest, glance)[-FIELDS:], rested=0)
     if same:
         return state
@@ -222,7 +222,7 @@ def _with_batch(state: DriftState) -> DriftState:
     return replace(state, clear=b"", clear_before=state.clear, fields=0, dirt=spots)
 
 
-def _glance(picture: Small, focus: float) -> Glance:
+def glanced(picture: Small, focus: float) -> Glance:
     pixels = picture.reshape(-1, 3)
     green = pixels[:, 1]
     least = np.partition(green, int(_CLEAR * (green.size - 1)))[int(_CLEAR * (green.size - 1))]
@@ -230,7 +230,7 @@ def _glance(picture: Small, focus: float) -> Glance:
     return Glance(red, level, blue, focus)
 
 
-def _small(image: NDArray[np.uint8]) -> Small:
+def small(image: NDArray[np.uint8]) -> Small:
     """The frame so small that its longer side is _SIDE px: uint8 (h, w, 3). Of its pixels some are read, to be quick."""
     height, width = image.shape[:2]
     scale = min(1.0, _SIDE / max(height, width))

@@ -116,6 +116,12 @@ class OpticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     file: str = ""
 
 
+class QcSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The quality check. limits: file that `edgecell qc` compares a slide with, "" for none."""
+
+    limits: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of a run. device_id, sample_id: 1 to 128 printable characters. models: kind of cell -> bundle name or folder.
 
@@ -129,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     engine: PartSettings = PartSettings(part=AUTO, where="[engine]")
     publisher: PartSettings = PartSettings(part="zmq", where="[publisher]")
     optics: OpticsSettings = OpticsSettings()
+    qc: QcSettings = QcSettings()
     models: dict[str, str] = msgspec.field(default_factory=lambda: {"nucleated": "pbc8"})
     trust: Trust = Trust()
     run: RunSettings = RunSettings()
@@ -149,7 +156,8 @@ def load(path: Path) -> Settings:
     if journal is not None:
         journal = msgspec.structs.replace(journal, path=_from(base, journal.path), key=_from(base, journal.key))
     optics = msgspec.structs.replace(settings.optics, file=_from(base, settings.optics.file))
-    return msgspec.structs.replace(settings, models=models, trust=trust, journal=journal, optics=optics)
+    qc = msgspec.structs.replace(settings.qc, limits=_from(base, settings.qc.limits))
+    return msgspec.structs.replace(settings, models=models, trust=trust, journal=journal, optics=optics, qc=qc)
 
 
 def checked(chosen: Settings) -> Settings:

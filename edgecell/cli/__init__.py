@@ -17,6 +17,7 @@ COMMANDS = (
     "journal",
     "prepare",
     "verify",
+    "qc",
     "check",
     "keys",
     "cameras",
@@ -58,7 +59,7 @@ def cli(verbose: bool) -> None:
       edgecell watch                   in another terminal, while `run` runs
       edgecell doctor                  what this machine has and lacks
 
-    Results go to stdout, everything else to stderr. Exit codes: 0 done, 2 settings or command line, 3 something is not
-    installed, 4 bundle, 5 source or image, 6 engine, 7 bus, 8 journal.
+    Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 a quality check failed, 2 settings or command line,
+    3 something is not installed, 4 bundle, 5 source or image, 6 engine, 7 bus, 8 journal.
     """
     log.set_up(verbose)

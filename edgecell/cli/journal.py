@@ -18,8 +18,9 @@ from edgecell.journal import erase as erasing
 from edgecell.journal import export as exporting
 from edgecell.journal import replay as replaying
 from edgecell.journal import verify as verifying
+from edgecell.journal.events import QualityChecked
 from edgecell.journal.journal import owns
-from edgecell.journal.reader import Reader, RunSummary, Totals
+from edgecell.journal.reader import Reader, Row, RunSummary, Totals
 from edgecell.journal.recording import device_key
 from edgecell.messages import NOTICE
 from edgecell.settings import JournalSettings
@@ -52,7 +53,7 @@ def command() -> None:
 @_RUN
 @_JSON
 def show(folder: Path | None, run_id: str | None, as_json: bool) -> None:
-    """List the runs with their totals.
+    """List the runs with their totals, and the quality checks. A run names the latest one before it, of its own device.
 
     \b
     Examples:
@@ -61,8 +62,10 @@ def show(folder: Path | None, run_id: str | None, as_json: bool) -> None:
     """
     with _opened(folder) as reader:
         for run in (reader.run(each) for each in _runs(reader, run_id)):
-            told = _told(run, reader.totals(run.run_id))
+            told = _told(run, reader.totals(run.run_id), _check_before(reader, run))
             click.echo(msgspec.json.encode(told) if as_json else _lines(told))
+        for told in _checks(reader) if run_id is None else ():
+            click.echo(msgspec.json.encode({**told, "notice": NOTICE}) if as_json else _check_line(told))
     click.echo(NOTICE, err=as_json)
 
 
@@ -254,7 +257,36 @@ def _unwritable(out: Path, error: OSError) -> JournalError:
     return JournalError(f"cannot write {out}: {error.strerror}", fix="free space, or give another --out")
 
 
-def _told(run: RunSummary, totals: Totals) -> dict[str, Any]:
+def _check_before(reader: Reader, run: RunSummary) -> dict[str, Any] | None:
+    """The latest quality check of the run's device before it began; None if there is none."""
+    if run.started is None:
+        return None
+    device, before = run.started.device_id, reader.quality_checks(run.first_position)
+    return next((_check(row, check) for row, check in before if check.device_id == device), None)
+
+
+def _checks(reader: Reader) -> list[dict[str, Any]]:
+    """Every quality check, the oldest first."""
+    return [{"quality_check": _check(row, check)} for row, check in reader.quality_checks()][::-1]
+
+
+def _check(row: Row, check: QualityChecked) -> dict[str, Any]:
+    names = ("device_id", "utc", "clock_synced", "slide", "passed", "fields", "rows", "reference_sha256")
+    return {"position": row.entry.position, **{name: getattr(check, name) for name in names}}
+
+
+def _check_line(told: dict[str, Any]) -> str:
+    check = told["quality_check"]
+    return printable(f"event {check['position']}  {check['device_id']}, quality check {_verdict(check)}")
+
+
+def _verdict(check: dict[str, Any]) -> str:
+    failed = [row.name for row in check["rows"] if not row.passed]
+    verdict = f"failed in {', '.join(failed)}" if failed else "passed"
+    return f"with {check['slide']}, {check['utc']}: {verdict}"
+
+
+def _told(run: RunSummary, totals: Totals, check: dict[str, Any] | None) -> dict[str, Any]:
     """One run as a table of plain values."""
     started, ended = run.started, run.ended
     if started is None:
@@ -277,6 +309,7 @@ def _told(run: RunSummary, totals: Totals) -> dict[str, Any]:
         "excluded": totals.excluded,
         "settings": started.settings,
         "settings_sha256": started.settings_sha256,
+        "quality_check": check,
         "key": run.key,
         "notice": NOTICE,
     }
@@ -293,5 +326,6 @@ def _lines(told: dict[str, Any]) -> str:
         f"{told['run_id']}  {told['device_id']}, sample {told['sample_id']}, {told['started_utc']}: {state}",
         f"    {told['windows']} windows; frames: {frames or 'none'}",
         f"    cells: {counts or 'none'}; {told['unsure']} unsure, {sum(told['excluded'].values())} excluded",
+        *([f"    quality check before it {_verdict(told['quality_check'])}"] if told["quality_check"] else []),
     ]
     return "\n".join(printable(line) for line in lines)

@@ -139,7 +139,36 @@ class SampleErased(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
     salt: str = field(default_factory=_salt)
 
 
-Event: TypeAlias = RunStarted | RunResumed | Window | RunEnded | SampleErased
+class QualityRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a quality check. measured: None where there was nothing to measure, which has not passed."""
+
+    name: str
+    measured: float | None
+    low: float
+    high: float
+    passed: bool
+
+
+class QualityChecked(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="quality_checked"):
+    """A slide that is kept for it was compared with its reference. slide: its name. reference_sha256: of the limits' file.
+
+    fields: that were looked at. It belongs to no run, and names no patient's sample.
+    """
+
+    utc: str
+    clock_synced: bool
+    device_id: str
+    version: str
+    slide: str
+    reference_sha256: str
+    fields: int
+    models: tuple[str, ...]
+    rows: tuple[QualityRow, ...]
+    passed: bool
+    salt: str = field(default_factory=_salt)
+
+
+Event: TypeAlias = RunStarted | RunResumed | Window | RunEnded | SampleErased | QualityChecked
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 _ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

@@ -18,7 +18,7 @@ from edgecell.errors import JournalError
 from edgecell.journal import chain, crops, disk, events, store
 from edgecell.journal.chain import Entry, Key
 from edgecell.journal.crops import Crop, Crops
-from edgecell.journal.events import Event, RunEnded, RunResumed, RunStarted, SampleErased, Window
+from edgecell.journal.events import Event, QualityChecked, RunEnded, RunResumed, RunStarted, SampleErased, Window
 from edgecell.journal.reader import Reader, State, type_of
 
 _RUN_ID = re.compile("[A-Za-z0-9-]{1,64}")
@@ -52,8 +52,8 @@ class Journal:
         self._connection.close()
 
     def append(self, *added: Event, state: State | None = None) -> Receipt:
-        """Events of one run, in one durable transaction; the place of the first. state: what is needed to go on after a first
-        event that is a window, in place of the run's older one.
+        """Events of one run, or one of none, in one durable transaction; the place of the first. state: what is needed to go on
+        after a first event that is a window, in place of the run's older one.
 
         Raises JournalError; nothing was written then. A JournalBlocked may be tried again with the same events: a window that
         is there already is not written twice.
@@ -126,7 +126,7 @@ class Journal:
 
     def _append(self, event: Event, content: bytes, state: State | None) -> Receipt:
         position, head = self.reader.last()
-        run_id = "" if isinstance(event, SampleErased) else event.run_id
+        run_id = "" if isinstance(event, SampleErased | QualityChecked) else event.run_id
         sequence = event.sequence if isinstance(event, Window) else None
         entry = Entry(
             position=position + 1,

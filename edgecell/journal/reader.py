@@ -13,7 +13,7 @@ from typing_extensions import Self
 from edgecell.errors import JournalError
 from edgecell.journal import chain, events, store
 from edgecell.journal.chain import Entry
-from edgecell.journal.events import Event, RunEnded, RunStarted, Window, WindowMessage
+from edgecell.journal.events import Event, QualityChecked, RunEnded, RunStarted, Window, WindowMessage
 
 Read = TypeVar("Read", Event, WindowMessage)
 
@@ -33,6 +33,10 @@ _MEMORY = (
     "SELECT number, CASE WHEN typeof(body) = 'blob' AND length(body) <= ? THEN body END FROM memories WHERE run_id = ?"
     " ORDER BY number LIMIT ?"
 )
+_CHECKS = (
+    "e.run_id = '' AND e.sequence IS NULL AND e.type = 'quality_checked' AND e.position < ? ORDER BY e.position DESC LIMIT ?"
+)
+_BEHIND_ALL = 2**63 - 1
 _FIX = "see which event is broken: edgecell journal verify"
 
 
@@ -206,6 +210,15 @@ class Reader:
             window = self._read(row, events.unpack_message)
             payload = None if window is None else self._published(window, row)
             yield Recorded(sequence=row.entry.sequence or 0, topic=topic, payload=payload)
+
+    def quality_checks(self, before: int | None = None) -> Iterator[tuple[Row, QualityChecked]]:
+        """Quality checks in front of position `before`, or all of them; the latest first."""
+        while page := self._page(_CHECKS, before or _BEHIND_ALL, PAGE):
+            for row in page:
+                event = self.event(row)
+                if isinstance(event, QualityChecked):
+                    yield row, event
+            before = page[-1].entry.position
 
     def totals(self, run_id: str) -> Totals:
         """What the latest counts message of a run said; nothing before the first window, and where it was erased."""
