@@ -55,6 +55,11 @@ def decoded(data: bytes, name: str, index: int = 0) -> NDArray[np.uint8]:
     return _rgb(pixels.astype(np.uint8, copy=False))
 
 
+def whole_jpeg(data: bytes | memoryview) -> bool:
+    """Whether it is a JPEG with its end, whatever follows: cameras fill up what they send."""
+    return data[: len(_JPEG)] == _JPEG and _jpeg_facts(data)[0]
+
+
 def natural(path: Path) -> list[tuple[int, int | str]]:
     """Sorting key that reads numbers as numbers: field2 before field10."""
     pieces = re.split(r"(\d+)", path.as_posix().lower())
@@ -112,7 +117,7 @@ def _fault(data: bytes) -> tuple[str, str] | None:
     return None
 
 
-def _jpeg_facts(data: bytes) -> tuple[bool, int, int]:
+def _jpeg_facts(data: bytes | memoryview) -> tuple[bool, int, int]:
     """(has its end marker, number of colour components, pixels). Segments are stepped over: a thumbnail has an end marker
     too."""
     place, components, pixels = 2, 0, 0

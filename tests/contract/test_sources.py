@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import system_gi
 from basler_emulation import emulated
-from capture_stand_in import CaptureStandIn
 from picamera2_stand_in import Picamera2
+from v4l2_stand_in import Camera as V4l2Camera
 
 from edgecell import plugins
 from edgecell.cameras import Camera
@@ -72,7 +72,7 @@ MAKERS: Mapping[str, Callable[[Path], Settings]] = {
     "v4l2": v4l2_settings,
     "basler": basler_settings,
 }
-STAND_INS: Mapping[str, Callable[..., object]] = {"picamera2": Picamera2, "v4l2": CaptureStandIn}
+STAND_INS: Mapping[str, Callable[[], object]] = {"picamera2": lambda: Picamera2, "v4l2": V4l2Camera}
 CAMERAS = {*STAND_INS, "aravis", "basler"}
 MOVING = {"aravis"}
 """What these show goes on when nobody looks."""
@@ -102,7 +102,7 @@ def source(part: tuple[str, type[Any]], tmp_path: Path) -> FrameSource:
     if name == "gstreamer":
         system_gi.gst()
     options = msgspec.convert(MAKERS[name](tmp_path), kind.Options)
-    made: FrameSource = kind(options, STAND_INS[name]) if name in STAND_INS else kind(options)
+    made: FrameSource = kind(options, STAND_INS[name]()) if name in STAND_INS else kind(options)
     return made
 
 

@@ -17,7 +17,18 @@ VIVID = "n_devs=1 node_types=0x1 num_inputs=1 input_types=0x0 num_outputs=0"
 
 @virtual_machine.needed
 def test_the_source_on_a_virtual_camera(tmp_path: Path) -> None:
-    job = ["env", f"--chdir={REPOSITORY}", "HOME=/tmp", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    job = [
+        "env",
+        f"--chdir={REPOSITORY}",
+        "HOME=/tmp",
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--color=no",
+        "-p",
+        "no:cacheprovider",
+    ]
     line = virtual_machine.command_line(
         tmp_path, modules={"vivid": VIVID}, job=[*job, "tests/system/vivid_camera.py"], memory_mb=1536
     )
