@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ class Camera:
         self.queued: list[int] = []
         self.fourcc, self.size, self.rate = next(iter(self.modes), "MJPG"), SIZES[1], (1, 30)
         self.memory: list[Image] = []
+        self.mappings: list[weakref.ref[Image]] = []
 
     def open(self, path: Path) -> int:
         self.opened += 1
@@ -79,6 +81,7 @@ class Camera:
         assert length == self.memory[offset].size
         shown = self.memory[offset].view()
         shown.setflags(write=False)
+        self.mappings.append(weakref.ref(shown))
         return shown
 
     def wait(self, node: int, timeout_s: float) -> bool:
@@ -166,6 +169,11 @@ class Camera:
         if control not in self.controls:
             raise OSError(errno.EINVAL, "no such control")
         return self.controls[control]
+
+    @property
+    def mapped_now(self) -> int:
+        """Buffers that somebody can still see: the kernel would keep the camera for them."""
+        return sum(each() is not None for each in self.mappings)
 
     def _request(self, value: kernel.BufferRequest) -> None:
         value.count = max(value.count, 2)

@@ -21,6 +21,7 @@ COMMANDS = (
     "check",
     "keys",
     "cameras",
+    "snap",
     "doctor",
     "bench",
     "schemas",

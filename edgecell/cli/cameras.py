@@ -28,7 +28,7 @@ def command(as_json: bool) -> None:
     Examples:
       edgecell cameras
       edgecell cameras --json | python -m json.tool
-      edgecell cameras > cameras.txt
+      edgecell snap --source v4l2:0 -o field.png
     """
     found = {part: (loaded.probe(), tuple(loaded.attached())) for part, loaded in _parts()}
     if as_json:

@@ -131,7 +131,7 @@ class V4l2Source:
                 with stream.taken((ends_ns - clock.monotonic_ns()) / 1e9) as filled:
                     if filled is None:
                         break
-                    frame = self._frame(filled, take_old=chance == stream.buffers)
+                    frame = self._frame(stream, filled, take_old=chance == stream.buffers)
                     if frame is not None:
                         return frame
         except OSError as error:
@@ -140,7 +140,7 @@ class V4l2Source:
             raise self._gone()
         raise FrameTimeout(f"{self.source_id}: no frame within {timeout_s:g} s", fix="check camera and cable")
 
-    def _frame(self, filled: Filled, *, take_old: bool) -> Frame | None:
+    def _frame(self, stream: Stream, filled: Filled, *, take_old: bool) -> Frame | None:
         """What a picture holds; None if it waited for too long in the driver and old ones are not taken."""
         now = clock.monotonic_ns()
         self._index += self._steps_to(filled.sequence)
@@ -148,7 +148,7 @@ class V4l2Source:
         if not take_old and now - (told_ns or self._looked_ns) > self._fresh_ns:
             return None
         self._looked_ns = now
-        image = None if filled.damaged else rgb(filled.data, self._agreed)
+        image = None if filled.damaged else rgb(stream.data(filled), self._agreed)
         if image is None:
             fix = "use a shorter USB cable, or another port; ask for less fps or a smaller size"
             raise FrameCorrupt(f"{self.source_id}: frame {self._index} is damaged", fix=fix, index=self._index)
@@ -193,7 +193,7 @@ class V4l2Source:
                 if filled is None:
                     why = f"none within {FIRST_S:g} s"
                     break
-                if not filled.damaged and rgb(filled.data, self._agreed) is not None:
+                if not filled.damaged and rgb(stream.data(filled), self._agreed) is not None:
                     self._looked_ns = clock.monotonic_ns()
                     return
         raise SourceUnavailable(f"{self._path}: opened, but gives no picture: {why}", fix="unplug it and plug it in again")

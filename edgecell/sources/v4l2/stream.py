@@ -14,13 +14,14 @@ from edgecell.sources.v4l2.node import Node
 
 
 class Filled(NamedTuple):
-    """A picture in the driver's memory. data: uint8 (bytes,), its own only until it is given back.
+    """A picture in the driver's memory: the first `bytes_used` of a buffer.
 
     sequence: the driver's number for it; those that it lost have numbers too. captured_ns: by the monotonic clock, None where
     the driver goes by another. damaged: the driver says that something is missing.
     """
 
-    data: NDArray[np.uint8]
+    buffer: int
+    bytes_used: int
     sequence: int
     captured_ns: int | None
     damaged: bool
@@ -44,9 +45,13 @@ class Stream:
         return len(self._memory)
 
     def close(self) -> None:
-        """The driver's memory goes with the last array that shows it."""
+        """The driver holds the camera for us as long as any of its memory is mapped."""
         self._memory.clear()
         self._ask(kernel.STREAMOFF, kernel.Number(value=BUF_TYPE_VIDEO_CAPTURE))
+
+    def data(self, filled: Filled) -> NDArray[np.uint8]:
+        """uint8 (bytes,), the driver's own memory. Give it no name: kept in an error's traceback, it would keep the camera."""
+        return self._memory[filled.buffer][: filled.bytes_used]
 
     @contextmanager
     def taken(self, timeout_s: float) -> Iterator[Filled | None]:
@@ -57,7 +62,8 @@ class Stream:
             return
         try:
             yield Filled(
-                data=self._memory[buffer.index][: buffer.bytesused],
+                buffer=buffer.index,
+                bytes_used=buffer.bytesused,
                 sequence=buffer.sequence,
                 captured_ns=_captured_ns(buffer),
                 damaged=bool(buffer.flags & kernel.BUF_FLAG_ERROR),

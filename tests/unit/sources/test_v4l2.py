@@ -223,8 +223,11 @@ def test_a_node_that_gives_no_pictures_as_we_take_them(dev: Path, capabilities: 
 
 @pytest.mark.parametrize("faults", [{0: "none"}, dict.fromkeys(range(9), "damaged"), dict.fromkeys(range(9), "short")])
 def test_a_camera_that_opens_and_gives_nothing(dev: Path, faults: dict[int, str | int]) -> None:
-    with pytest.raises(SourceUnavailable, match="gives no picture"), source_of(Camera(faults=faults)):
+    camera = Camera(faults=faults)
+    with pytest.raises(SourceUnavailable, match="gives no picture") as caught, source_of(camera):
         pass
+    assert caught.value.__traceback__
+    assert (camera.opened, camera.mapped_now) == (0, 0)
 
 
 def test_half_a_picture_at_the_beginning_is_no_fault(dev: Path) -> None:
@@ -310,7 +313,9 @@ def test_a_damaged_picture_takes_its_number(dev: Path, fourcc: str, fault: str) 
             source.read(1)
         assert len(camera.queued) == 4, "its buffer goes back"
         frame = taken(source)
+        assert camera.mapped_now == 4
     assert (caught.value.index, frame.index) == (0, 1)
+    assert camera.mapped_now == 0, "an error that is kept must not keep the driver's memory"
 
 
 @pytest.mark.parametrize("why", [errno.ENODEV, errno.EIO])
