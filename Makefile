@@ -68,7 +68,7 @@ wheel: $(TEST_READY)  ## dist/edgecell-*.whl
 	$(TEST)/bin/python -m hatchling build --target wheel
 	@ls -l dist/*.whl
 
-pack: $(TEST_READY)  ## a folder that installs edgecell without a network, see deploy/offline.md: make pack FOR="--machine aarch64 --python 3.11 --out DIR"
+pack: $(TEST_READY)  ## a folder that installs edgecell where there is no network, FOR="..." as deploy/offline.md says
 	$(TEST)/bin/python -m deploy.offline.pack $(FOR)
 
 lock:  ## pin requirements/ again from pyproject.toml, for every Python and machine (needs uv)

@@ -36,7 +36,7 @@ PAGES = ("*.md", "*.service", "*.service.d", "*.sysusers", "*.rules", "settings"
 
 
 def build_wheel(out: Path) -> Path:
-    """edgecell's wheel, from this checkout. Raises EdgecellError."""
+    """edgecell's wheel, from this checkout, into the folder `out`. Raises EdgecellError."""
     _called([sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(out)], "build the wheel")
     (wheel,) = out.glob("edgecell-*.whl")
     return wheel

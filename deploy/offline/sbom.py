@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 
-from cyclonedx.factory.license import LicenseFactory
-from cyclonedx.model import HashType, Property
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model import HashAlgorithm, HashType, Property
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output import make_outputter
@@ -106,7 +106,7 @@ def _library(wheel: Wheel) -> Component:
         bom_ref=f"{wheel.name}@{wheel.version}",
         purl=PackageURL("pypi", name=wheel.name, version=wheel.version),
         licenses=[LicenseFactory().make_from_string(stated)] if stated else [],
-        hashes=[HashType.from_composite_str(f"sha256:{digest(wheel.path)}")],
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest(wheel.path))],
         properties=[Property(name="edgecell:file", value=f"wheels/{wheel.path.name}")],
     )
 
@@ -121,6 +121,6 @@ def _model(where: str, bundle: Bundle) -> Component:
         version=manifest.version,
         bom_ref=where,
         description=f"{manifest.task} on {manifest.specimen}, {len(manifest.classes)} classes",
-        hashes=[HashType.from_composite_str(f"sha256:{bundle.sha256}")],
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=bundle.sha256)],
         properties=[Property(name="edgecell:file", value=where), *learnt],
     )
