@@ -75,7 +75,7 @@ class Cell:
     outline: its shape, None where only its box is known.
     scores: (K,) float32 over the segmenter's kinds, or None where it does not score.
     excluded: why the cell is not counted, or None.
-    slide_um: (x, y) of its centre in its region of the slide, in micrometres, where frames are registered.
+    slide_um: (x, y) of its centre in its region of the slide in micrometres, where frames are placed; the stage's, if it tells.
     """
 
     frame_index: int

@@ -17,6 +17,7 @@ from edgecell.domain import DomainState, held_back
 from edgecell.gate import BLURRED, GateState, Limits, judge, known_um, told
 from edgecell.messages import Cell, Classification, Detected, Domain, Frame, FrameReport, Kind, Place, Segmentation, Verdict
 from edgecell.motion import MOVING, is_moving
+from edgecell.place import located
 from edgecell.preprocess import Crop, Preprocess
 from edgecell.protocols import Segmenter
 from edgecell.stain import StainState, restained
@@ -40,8 +41,8 @@ def detect(
 ) -> tuple[Detected, GateState]:
     """Correct, gate and segment one frame; what the gate has learnt from it comes back for the next one of the run.
 
-    Where state has an area each cell counts once: the frame is registered, refused if it moved or shows nothing new, and of its
-    cells those are `duplicate` that lie where a frame before it was counted.
+    Where state has an area each cell counts once: the frame is placed on the slide, refused if it moved or shows nothing new,
+    and of its cells those are `duplicate` that lie where a frame before it was counted.
     Where state has a drift, the frame as it came is compared with how the microscope was set up.
     stage_us: `correct` if that is asked for, `gate`, `segment` if the gate let it through, `drift` where it was compared. The
     frame that is given back is the corrected one. Raises what the segmenter and the correction raise.
@@ -69,7 +70,7 @@ def detect(
         stage_us["segment"] = (now() - gated) / 1000
     accepted = segmentation if verdict.accepted else None
     if accepted is not None and place is not None and taught.area is not None:
-        accepted, taught = _once(accepted, place, taught, taught.area)
+        accepted, taught = _once(frame, accepted, place, taught, taught.area)
     if taught.drift is not None:
         looking = now()
         taught = replace(taught, drift=drift.looked(came_as, verdict, taught.drift))
@@ -83,16 +84,19 @@ def _placed(frame: Frame, verdict: Verdict, state: GateState, before: AreaState)
         verdict = replace(verdict, accepted=False, reason=MOVING)
     if not verdict.accepted and verdict.reason not in (BLURRED, MOVING):
         return verdict, None, state
-    place, after = area.located(frame.image, before, sharp=verdict.accepted)
+    place, after = located(frame, before, sharp=verdict.accepted)
     if verdict.accepted and place is not None and area.new_share(place, after) < LEAST_NEW:
         verdict = replace(verdict, accepted=False, reason=NOTHING_NEW)
     return verdict, place, replace(state, area=after)
 
 
-def _once(found: Segmentation, place: Place, state: GateState, before: AreaState) -> tuple[Segmentation, GateState]:
+def _once(
+    frame: Frame, found: Segmentation, place: Place, state: GateState, before: AreaState
+) -> tuple[Segmentation, GateState]:
     """The cells, those marked that were counted; and what is counted now."""
-    cells = tuple(area.once(found.cells, place, before, found.pixel_um))
-    return replace(found, cells=cells), replace(state, area=area.counted(cells, place, before, found.pixel_um))
+    cells = tuple(area.once(found.cells, place, before, found.pixel_um, frame.slide_um))
+    told = found.pixel_um_source in ("settings", "optics", "bundle")
+    return replace(found, cells=cells), replace(state, area=area.counted(cells, place, before, found.pixel_um, told=told))
 
 
 def _judged_again(frame: Frame, limits: Limits, state: GateState, pixel_um: float) -> tuple[Verdict, GateState]:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from benchmarks.every_cell_once import KINDS, Exact, Way, one_run
 from edgecell import area, clock
-from edgecell.area import AreaState, counted, light, located, new_share, once
+from edgecell.area import AreaState, counted, light, new_share, once
 from edgecell.gate import BLURRED, GateState, Limits
 from edgecell.messages import RED_BLOOD_CELL, Cell, Detected, Frame, Place
 from edgecell.motion import LIMIT, MOVING, is_moving, unlike
 from edgecell.pipeline import detect
+from edgecell.place import located
 from edgecell.resume import RunState, from_state, to_state
 from edgecell.sources.phantom import PhantomSource
 from edgecell.sources.phantom.options import Options
@@ -43,11 +44,15 @@ def walked(options: Options, indices: Sequence[int], state: AreaState | None = N
     """Where each frame lies; all are counted."""
     state, places = state or AreaState(), []
     for image in images(options, indices):
-        place, state = located(image, state, sharp=True)
+        place, state = located(frame_of(image), state, sharp=True)
         assert place is not None
         places.append(place)
         state = counted((), place, state, PIXEL_UM)
     return places, state
+
+
+def frame_of(image: NDArray[np.uint8]) -> Frame:
+    return Frame(source_id="t", index=0, captured_ns=0, image=image)
 
 
 def detected(options: Options, state: GateState, skip: int = 0) -> tuple[list[Detected], GateState]:
@@ -199,7 +204,7 @@ def test_regions_that_meet_become_one() -> None:
 def test_other_frames_begin_a_new_region() -> None:
     _, state = walked(STEPPED, [0])
     [image] = images(STEPPED, [0])
-    place, after = located(np.ascontiguousarray(image[:400]), state, sharp=True)
+    place, after = located(frame_of(np.ascontiguousarray(image[:400])), state, sharp=True)
     assert place == Place(1, 0, 0)
     assert after.counted == ()
 
@@ -208,16 +213,16 @@ def test_a_soft_frame_is_followed_and_no_key() -> None:
     """So that a slide that is pushed fast is found again where it stops."""
     _, state = walked(STEPPED, [0])
     [soft] = images(STEPPED, [1])
-    place, after = located(cv2.GaussianBlur(soft, (0, 0), 12).astype(np.uint8), state, sharp=False)
+    place, after = located(frame_of(cv2.GaussianBlur(soft, (0, 0), 12).astype(np.uint8)), state, sharp=False)
     assert place is not None
     assert place.x == pytest.approx(512, abs=4.0)
     assert after.keys == state.keys
     [far] = images(STEPPED, [15])
-    assert located(far, after, sharp=False) == (None, after)
+    assert located(frame_of(far), after, sharp=False) == (None, after)
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(area, "MOST_KEYS", 3)
+    monkeypatch.setattr("edgecell.place.MOST_KEYS", 3)
     monkeypatch.setattr(area, "MOST_COUNTED", 4)
     monkeypatch.setattr(area, "MOST_SPOTTED", 2)
     _, state = walked(STEPPED, range(9))

@@ -75,7 +75,8 @@ class PhantomSource:
         self._wait(timeout_s)
         index, self._index = self._index, self._index + 1
         captured_ns = clock.monotonic_ns()
-        image, slide_um = self._bench.picture(index)
+        image, corner_um = self._bench.picture(index)
+        slide_um = corner_um if self._options.encoder else None
         image.setflags(write=False)
         return Frame(source_id=self.source_id, index=index, captured_ns=captured_ns, image=image, slide_um=slide_um)
 
