@@ -15,6 +15,7 @@ from typing import IO
 import msgspec
 
 from edgecell import app, plugins
+from edgecell.automatic import ACCELERATED
 from edgecell.engines.trt import driver, library, plans
 from edgecell.engines.trt.plans import Machine
 from edgecell.errors import EdgecellError
@@ -92,7 +93,7 @@ def _dead(what: str) -> Accelerators:
 
 def ask() -> Accelerators:
     """Look at driver and TensorRT in this process, which that may crash."""
-    probe = plugins.load("engine", app.TABLES["engine"], app.ACCELERATED).probe()
+    probe = plugins.load("engine", app.TABLES["engine"], ACCELERATED).probe()
     found = Accelerators(engine=probe.version if probe.usable else "", no_engine=probe.missing)
     try:
         there = driver.look()

@@ -14,11 +14,12 @@ from typing import Any
 
 import msgspec
 
-from edgecell import __version__, clock, engines, plugins, publishers, segmenters, sources
+from edgecell import __version__, automatic, clock, engines, plugins, publishers, segmenters, sources
+from edgecell.automatic import EVERYWHERE
 from edgecell.bundle import Bundle, CellClass
 from edgecell.classify import Classifier
 from edgecell.drift import reference_of
-from edgecell.errors import EngineError, MissingDependency, SettingsError
+from edgecell.errors import SettingsError
 from edgecell.gate import Limits, limits_of
 from edgecell.golden import replay
 from edgecell.journal import chain
@@ -46,8 +47,6 @@ TABLES: Mapping[str, Mapping[str, str]] = {
 }
 SEGMENTER = "segmenter"
 """Role of the segmenter's bundle, beside the kinds of cell that classifiers have."""
-ACCELERATED, EVERYWHERE = "trt", "onnxrt"
-"""Engines that `auto` chooses from: the one that must be prepared on the device first, and the one that every machine has."""
 
 LOG = logging.getLogger("edgecell.engine")
 
@@ -237,7 +236,7 @@ class Plan:
             if engine.why:
                 told.setdefault((engine.name, engine.why, engine.fix), []).append(bundle.manifest.name)
         for (name, why, fix), bundles in told.items():
-            level = logging.INFO if fix or name == ACCELERATED else logging.DEBUG
+            level = logging.INFO if fix or name != EVERYWHERE else logging.DEBUG
             LOG.log(level, "engine %s for %s: %s%s", name, " and ".join(bundles), why, f" ({fix})" if fix else "")
 
 
@@ -284,8 +283,9 @@ def segmenter_for(asked: PartSettings, classifiers: Mapping[Kind, Bundle]) -> Pa
 
 
 def engines_for(asked: PartSettings, bundles: Mapping[str, Bundle]) -> dict[str, Chosen]:
-    """By role, the engine of each bundle: the one that was asked for; where none was, TensorRT if it can be used and the
-    bundle's plan was prepared and verified here, else ONNX Runtime. Raises SettingsError."""
+    """By role, the engine of each bundle: the one that was asked for; where none was, the fastest that answers as certified, as
+    `edgecell prepare` found out here; where it did not, TensorRT if it can be used and the bundle's plan was prepared and
+    verified here, else ONNX Runtime. Raises SettingsError."""
     if asked.part != AUTO:
         chosen = choose("engine", asked)
         return dict.fromkeys(bundles, chosen)
@@ -297,21 +297,13 @@ def engines_for(asked: PartSettings, bundles: Mapping[str, Bundle]) -> dict[str,
 
 
 def _automatic(bundle: Bundle) -> Chosen:
-    """No more of the hardware is touched than a probe does, and no plan is loaded."""
-    fast = choose("engine", PartSettings(part=ACCELERATED))
-    probe = fast.part.probe()
-    if not probe.usable:
-        fix = "edgecell doctor says more" if probe.version else ""
-        return _everywhere(f"{ACCELERATED} cannot be used, {probe.missing.partition(': ')[0]}", fix)
-    try:
-        encoding = fast.part.encoding_of(bundle, fast.options)
-    except (EngineError, MissingDependency) as error:
-        return _everywhere(error.what, error.fix)
-    return replace(fast, why=f"its plan, made from {encoding}.onnx, is prepared and verified here")
+    found = automatic.decide(bundle, engine_classes())
+    return replace(choose("engine", found.engine), why=found.why, fix=found.fix)
 
 
-def _everywhere(why: str, fix: str) -> Chosen:
-    return replace(choose("engine", PartSettings(part=EVERYWHERE)), why=why, fix=fix)
+def engine_classes() -> dict[str, type[Any]]:
+    """Name -> class of each engine in the table."""
+    return {name: plugins.load("engine", TABLES["engine"], name) for name in TABLES["engine"]}
 
 
 def choose(role: str, chosen: PartSettings) -> Chosen:

@@ -44,7 +44,8 @@ FIRST = ""
 
 AUTO = "auto"
 """As segmenter, the one for the specimen: `network` for blood, whose model has learnt blood smears only, else `stain`. As
-engine, TensorRT where it can be used and the bundle's plan was prepared and verified on the device, else ONNX Runtime."""
+engine, the fastest that answers as certified, where `edgecell prepare` has compared them on the device; else TensorRT where it
+can be used and the bundle's plan was prepared and verified there, else ONNX Runtime."""
 
 ROLES = ("source", "segmenter", "engine", "publisher")
 
@@ -201,8 +202,8 @@ def segmenter_from_spec(spec: str) -> PartSettings:
 
 
 def engine_from_spec(spec: str) -> PartSettings:
-    """An engine from the command line: `auto`, `trt`, `onnxrt:threads=2`. Raises SettingsError."""
-    return part_from_spec("engine", spec, "auto, trt or onnxrt:threads=2")
+    """An engine from the command line: `auto`, `trt`, `openvino`, `onnxrt:threads=2`. Raises SettingsError."""
+    return part_from_spec("engine", spec, "auto, trt, openvino or onnxrt:threads=2")
 
 
 def part_from_spec(role: str, spec: str, examples: str) -> PartSettings:

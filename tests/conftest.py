@@ -1,4 +1,5 @@
-"""What tests share: no journal in the home of whoever runs them; a machine with NVIDIA's driver and TensorRT, of stand-ins."""
+"""What tests share: no journal and no cache in the home of whoever runs them; a machine with NVIDIA's driver and TensorRT, of
+stand-ins."""
 
 import gc
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from gpu_stand_in import GPU, Gpu
+from vendor_wheels import CACHE  # as it was before the tests got one of their own
 
 from edgecell.engines.trt import driver
 
@@ -22,6 +24,8 @@ PACKAGES = ("tensorrt", "tensorrt_bindings", "cuda", "pycuda", "stand_ins")
 def pytest_configure(config: pytest.Config) -> None:
     state = tempfile.TemporaryDirectory(prefix="edgecell-tests-")
     os.environ["XDG_STATE_HOME"] = state.name
+    os.environ.setdefault("PIP_CACHE_DIR", str(CACHE.parent / "pip"))
+    os.environ["XDG_CACHE_HOME"] = state.name
     config.add_cleanup(state.cleanup)
 
 

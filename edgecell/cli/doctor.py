@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgecell import __version__, clock, plugins
+from edgecell import __version__, clock, plugins, processor
 from edgecell.cli.entry import GIB, Entry, read
 from edgecell.errors import BundleError, EdgecellError, MissingDependency
 from edgecell.messages import NOTICE
+from edgecell.processor import INT8_FLAGS
 
 if TYPE_CHECKING:
     from edgecell.accelerators import Accelerators
@@ -36,16 +37,6 @@ LIBRARIES = {
 }
 """Base dependencies: name of the package -> name of its module. Left out: tomli, which only Python 3.10 needs."""
 
-FLAGS = {
-    "avx2": "AVX2",
-    "avx_vnni": "AVX-VNNI",
-    "avx512_vnni": "AVX512-VNNI",
-    "asimddp": "dot product",
-    "i8mm": "INT8 matrix product",
-}
-"""Names in /proc/cpuinfo of what speeds INT8 up: x86, then ARM."""
-INT8_FLAGS = {"avx_vnni", "avx512_vnni", "asimddp", "i8mm"}
-
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: a list of entries for each chapter.")
@@ -53,8 +44,8 @@ def command(as_json: bool) -> None:
     """Say what this machine has for edgecell, what it lacks, and how to get that.
 
     Looks at the processor, memory, libraries, every source, segmenter, engine and publisher, the model bundles (each checksum),
-    accelerators (driver, CUDA, TensorRT, devices, a Jetson's power mode, prepared plans), cameras and the clock. Opens no
-    camera and no socket, changes nothing.
+    accelerators (driver, CUDA, TensorRT, devices, a Jetson's power mode, prepared plans), which engine runs each bundle
+    fastest, cameras and the clock. Opens no camera and no socket, changes nothing.
 
     Exit code 0 unless something is missing that every run needs: then 3 (a library) or 4 (a model bundle).
 
@@ -78,15 +69,16 @@ def examine(root: Path) -> dict[str, list[Entry]]:
     """Chapter -> entries. root: where /proc, /sys, /dev and /etc are looked for."""
     libraries = [_library(package, module) for package, module in LIBRARIES.items()]
     chapters = {"machine": list(_machine(root)), "libraries": libraries, "parts": list[Entry](), "bundles": list[Entry]()}
-    chapters["accelerators"] = list[Entry]()
+    chapters |= {"accelerators": list[Entry](), "engines": list[Entry]()}
     if not any(each.lacks for each in libraries):  # else none of these could be loaded
         # Imported here: with a broken library it does not load, and that is when a doctor is asked.
         from edgecell import accelerators
-        from edgecell.cli import doctor_gpu
+        from edgecell.cli import doctor_engines, doctor_gpu
 
         found = accelerators.look()
         chapters["parts"], chapters["bundles"] = list(_parts(found)), _bundles()
         chapters["accelerators"] = list(doctor_gpu.entries(root, found))
+        chapters["engines"] = list(doctor_engines.entries(found.engine))
     chapters["cameras"] = list(_cameras(root))
     chapters["clock"] = [_clock()]
     return chapters
@@ -112,12 +104,13 @@ def _system() -> str:
 
 
 def _processor(root: Path) -> Entry:
-    fields = dict(_field(line) for line in read(root / "proc/cpuinfo").splitlines())
-    present = set(fields.get("flags", fields.get("Features", "")).split())
-    model = fields.get("model name") or read(root / "proc/device-tree/model") or "unknown processor"
-    known = ", ".join(name for flag, name in FLAGS.items() if flag in present) or "none of the INT8 instructions looked for"
-    slow = "" if present & INT8_FLAGS else "; no INT8 dot product, so INT8 gains less here than on a processor that has one"
-    return Entry(subject="processor", has=f"{model} ({known}){slow}")
+    found = processor.look(root)
+    slow = (
+        ""
+        if INT8_FLAGS & set(found.int8)
+        else "; no INT8 dot product, so INT8 gains less here than on a processor that has one"
+    )
+    return Entry(subject="processor", has=f"{found}{slow}")
 
 
 def _library(package: str, module: str) -> Entry:
@@ -131,7 +124,8 @@ def _library(package: str, module: str) -> Entry:
 
 def _parts(found: "Accelerators") -> Iterator[Entry]:
     """What each part's own probe says, but for TensorRT's, which was asked in a process of its own."""
-    from edgecell.app import ACCELERATED, TABLES
+    from edgecell.app import TABLES
+    from edgecell.automatic import ACCELERATED
 
     for role, table in TABLES.items():
         for name in table:
@@ -203,11 +197,6 @@ def _draw(chapters: dict[str, list[Entry]]) -> None:
             table.add_row(Text(f"  {entry.subject}"), Text("\n").join([*found, lacks] if entry.lacks else found))
     Console().print(table)
     click.echo(NOTICE)
-
-
-def _field(line: str) -> tuple[str, str]:
-    name, _, value = line.partition(":")
-    return name.strip(), value.strip()
 
 
 def _kib(text: str) -> int:

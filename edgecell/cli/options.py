@@ -9,8 +9,8 @@ from edgecell.settings import Counting
 ENGINE = click.option(
     "--engine",
     metavar="SPEC",
-    help="What runs the models: auto, trt, onnxrt or onnxrt:threads=2. Default: auto, TensorRT where `edgecell prepare` has "
-    "prepared it, else ONNX Runtime.",
+    help="What runs the models: auto, trt, openvino, onnxrt or onnxrt:threads=2. Default: auto, what `edgecell prepare` found "
+    "fastest here, else ONNX Runtime.",
 )
 
 COUNTING = click.option(

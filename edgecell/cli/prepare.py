@@ -1,4 +1,4 @@
-"""`edgecell prepare`: TensorRT's plans for this device, built, verified and timed."""
+"""`edgecell prepare`: TensorRT's plans for this device, built, verified and timed, and all its engines compared."""
 
 import logging
 import sys
@@ -14,14 +14,18 @@ from rich.table import Table
 
 from edgecell import app, clock, settings
 from edgecell.app import Chosen
+from edgecell.automatic import ACCELERATED
 from edgecell.bundle import Bundle, open_bundle
+from edgecell.engines.trt import driver
 from edgecell.engines.trt.plans import folder_of
 from edgecell.engines.trt.request import Progress
-from edgecell.errors import BundleMismatch, EngineBuildError, EngineError, SettingsError
+from edgecell.errors import BundleMismatch, EdgecellError, EngineBuildError, EngineError, MissingDependency, SettingsError
 from edgecell.messages import NOTICE
 from edgecell.prepare import offline
+from edgecell.prepare.contest import compare
 from edgecell.prepare.preparing import Tell, prepare
 from edgecell.prepare.result import Prepared, Tried
+from edgecell.ranking import Candidate, Ranking
 from edgecell.settings import PartSettings, Settings
 from edgecell.signature import ANY
 
@@ -31,8 +35,11 @@ LINE_S = 10.0
 
 
 class _Target(NamedTuple):
+    """engine: TensorRT with its options. asked: by the settings, so that there is nothing to compare it with."""
+
     bundle: Bundle
     engine: Chosen
+    asked: bool = False
 
 
 @click.command()
@@ -47,15 +54,19 @@ class _Target(NamedTuple):
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a bundle; of an export one in all.")
 def command(what: tuple[str, ...], force: bool, export: Path | None, as_json: bool) -> None:
-    """Make model bundles ready for TensorRT on this device.
+    """Make model bundles ready for this device: build what TensorRT needs, and find out which engine is fastest.
 
-    For each bundle an INT8 and an FP16 plan are built, which takes minutes, the golden cells are replayed on both, and both are
-    timed in turns. Runs with --engine auto or trt then take the faster one that passed. A plan is tied to the model, TensorRT's
-    version, the device, the driver and the shapes: after an upgrade `prepare` builds anew, else it says that all is there.
+    Where there is an NVIDIA GPU, an INT8 and an FP16 plan are built for each bundle, which takes minutes, the golden cells are
+    replayed on both, and both are timed in turns. A plan is tied to the model, TensorRT's version, the device, the driver and
+    the shapes: after an upgrade `prepare` builds anew, else it says that all is there.
+
+    Then every engine that is installed is tried: those that answer the golden cells as certified are timed in turns, half a
+    minute a bundle, and runs with --engine auto take the fastest. This holds for the bundle, the processor and the versions of
+    the engines; after a change of these, compare again. Where settings ask for TensorRT there is nothing to compare.
 
     Settings stand for the bundles that they name; their table [engine], if it names part = "trt", says where plans are kept,
-    on which device, and how much memory a build may take. A folder that an export was unpacked into stands for the bundles in
-    it. Without an argument: the bundles of a run without settings.
+    on which device, and how much memory a build may take: then TensorRT must be there. A folder that an export was unpacked
+    into stands for the bundles in it. Without an argument: the bundles of a run without settings.
 
     \b
     Examples:
@@ -74,15 +85,21 @@ def command(what: tuple[str, ...], force: bool, export: Path | None, as_json: bo
         click.echo(f"{export}: unpack it on the device, then `edgecell prepare ./unpacked`", err=True)
         return
     failures = []
-    for bundle, engine in targets:
+    gpu = _gpu()
+    for target in targets:
+        outcomes: list[Prepared | Ranking | EdgecellError] = []
         with _progress() as tell:
-            outcome = _one(bundle, engine, force, tell)
-        if not isinstance(outcome, Prepared):
-            failures.append(outcome)
-        elif as_json:
-            click.echo(msgspec.json.encode(outcome))
-        else:
-            _show(outcome)
+            if gpu or target.asked:
+                outcomes.append(_one(target, force, tell))
+            if not target.asked:
+                outcomes.append(compare(target.bundle, folder_of(None), tell))
+        for outcome in outcomes:
+            if isinstance(outcome, EdgecellError):
+                failures.append(outcome)
+            elif as_json:
+                click.echo(msgspec.json.encode(outcome))
+            else:
+                _show(outcome) if isinstance(outcome, Prepared) else _show_ranking(outcome)
     for also in failures[1:]:
         LOG.error("%s", also)
     if failures:
@@ -90,15 +107,24 @@ def command(what: tuple[str, ...], force: bool, export: Path | None, as_json: bo
     click.echo(NOTICE, err=as_json)
 
 
+def _gpu() -> bool:
+    """Whether there is a driver, and so a device that is to be prepared."""
+    try:
+        driver.look()
+    except EdgecellError:
+        return False
+    return True
+
+
 def _targets(given: str) -> list[_Target]:
     """The bundles that an argument stands for, "" for none. Raises SettingsError, BundleError."""
     path = Path(given)
     if given == "" or path.suffix == ".toml":
         plan = app.plan(settings.load(path) if given else Settings())
-        engine = _engine(plan.settings.engine)
+        engine, asked = _engine(plan.settings.engine), plan.settings.engine.part == ACCELERATED
         finder = [] if plan.segmenter_bundle is None else [plan.segmenter_bundle]
-        return [_Target(bundle, engine) for bundle in (*plan.bundles.values(), *finder)]
-    engine, folders = _engine(PartSettings(part=app.ACCELERATED)), offline.unpacked(path)
+        return [_Target(bundle, engine, asked) for bundle in (*plan.bundles.values(), *finder)]
+    engine, folders = _engine(PartSettings(part=ACCELERATED)), offline.unpacked(path)
     if folders:
         offline.take_timing(path, folder_of(engine.options.cache))
     return [_Target(open_bundle(each, ANY), engine) for each in (folders or [path])]
@@ -106,14 +132,19 @@ def _targets(given: str) -> list[_Target]:
 
 def _engine(asked: PartSettings) -> Chosen:
     """TensorRT with the options of the settings, if these are its own."""
-    return app.choose("engine", asked if asked.part == app.ACCELERATED else PartSettings(part=app.ACCELERATED))
+    return app.choose("engine", asked if asked.part == ACCELERATED else PartSettings(part=ACCELERATED))
 
 
-def _one(bundle: Bundle, engine: Chosen, force: bool, tell: Tell) -> Prepared | BundleMismatch | EngineError:
-    """A bundle that cannot be prepared does not keep the others from it; a machine that cannot prepare any does."""
+def _one(target: _Target, force: bool, tell: Tell) -> Prepared | EdgecellError:
+    """A bundle that cannot be prepared does not keep the others from it. Nor does a machine that cannot prepare any keep other
+    engines from being compared; where TensorRT was asked for, that is raised at once."""
     try:
-        return prepare(bundle, engine, force=force, tell=tell)
+        return prepare(target.bundle, target.engine, force=force, tell=tell)
     except (BundleMismatch, EngineBuildError) as error:
+        return error
+    except (EngineError, MissingDependency) as error:
+        if target.asked:
+            raise
         return error
 
 
@@ -150,15 +181,46 @@ def _show(done: Prepared) -> None:
         table.add_column(name, justify="right")
     table.add_column("verdict", overflow="fold")
     for each in done.tried:
-        times = ", ".join(f"{batch}: {ms:.2f}" for batch, ms in sorted(each.p50_ms.items())) or "-"
-        deviations = "\n".join(
-            f"{name} {value:.3g} / {each.tolerance[name]:.3g}" for name, value in sorted(each.deviation.items())
-        )
         built = "-" if each.build_s is None else f"{each.build_s:.0f}"
-        table.add_row(each.precision, f"{each.encoding}.onnx", built, times, deviations or "-", _verdict(each))
+        table.add_row(each.precision, f"{each.encoding}.onnx", built, _times(each), _deviations(each), _verdict(each))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     if used is not None:
-        click.echo(f"runs take {used.precision}; kept in {done.cache}")
+        click.echo(f"runs on TensorRT take {used.precision}; kept in {done.cache}")
+
+
+def _show_ranking(found: Ranking) -> None:
+    click.echo(f"{found.bundle}: engines compared on {found.setup.processor}, {found.setup.cores} cores")
+    table = Table("engine", "runs")
+    for name in ("p50 ms, by batch size", "golden cells: deviation / allowed"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict", overflow="fold")
+    for each in found.candidates:
+        table.add_row(
+            each.engine,
+            f"{each.encoding}.onnx" if each.encoding else "-",
+            _times(each),
+            _deviations(each),
+            _standing(each, found),
+        )
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    if found.used is not None:
+        click.echo(f"runs with --engine auto take {found.used.engine} with {found.used.encoding}: {found.used.runs}")
+
+
+def _standing(candidate: Candidate, found: Ranking) -> str:
+    if candidate.verdict == "passed":
+        return "used" if candidate == found.used else "passed"
+    return f"{candidate.verdict}: {candidate.why}" + (f". Fix: {candidate.fix}" if candidate.fix else "")
+
+
+def _times(each: Tried | Candidate) -> str:
+    return ", ".join(f"{batch}: {ms:.2f}" for batch, ms in sorted(each.p50_ms.items())) or "-"
+
+
+def _deviations(each: Tried | Candidate) -> str:
+    return (
+        "\n".join(f"{name} {value:.3g} / {each.tolerance[name]:.3g}" for name, value in sorted(each.deviation.items())) or "-"
+    )
 
 
 def _verdict(tried: Tried) -> str:

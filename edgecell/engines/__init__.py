@@ -2,8 +2,9 @@
 
 Convention for every engine class: `Engine(model, manifest=..., options=...)` takes the path of an ONNX file, and
 `encoding_of(bundle, options)`, a class method, says which file of a bundle that is, `ENCODING.onnx`; it raises EngineError or
-MissingDependency where this machine has nothing to run the bundle with. `manifest` is left out by the workshop only, which also
-runs models that are in no bundle yet.
+MissingDependency where this machine has nothing to run the bundle with. `installed()`, another one, is the version that its
+probe would tell, or "", found out without importing what is slow to import. `manifest` is left out by the workshop only, which
+also runs models that are in no bundle yet.
 """
 
 TABLE = {

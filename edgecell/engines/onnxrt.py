@@ -4,9 +4,11 @@ Where ONNX Runtime was built with its TensorRT provider (JetPack images, `onnxru
 run the whole of `s8s8` instead. See `edgecell.engines.trt` for the engine that needs no ONNX Runtime for it.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Literal
@@ -22,6 +24,7 @@ from edgecell.errors import EngineBuildError, EngineError, InferenceError, Missi
 from edgecell.protocols import Probe
 
 _TENSORRT = "TensorrtExecutionProvider"
+_PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 _FATAL = 4  # OrtLoggingLevel: whatever goes wrong also comes as an exception; stderr stays ours
 
 
@@ -74,6 +77,14 @@ class OnnxRuntimeEngine:
         except ImportError as error:
             return Probe(usable=False, version="", missing=f"{error}: pip install onnxruntime")
         return Probe(usable=True, version=str(onnxruntime.__version__))
+
+    @classmethod
+    def installed(cls) -> str:
+        """Its version as pip knows it, whatever the package is called here; "" without one. Nothing is imported."""
+        for package in _PACKAGES:
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                return metadata.version(package)
+        return ""
 
     @classmethod
     def encoding_of(cls, bundle: Bundle, options: OnnxRuntimeOptions) -> Encoding:  # noqa: ARG003 an engine's convention

@@ -7,6 +7,7 @@ before stay where the new ones should be. So each output is spoilt before and lo
 
 import sys
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any
@@ -64,6 +65,14 @@ class OpenVinoEngine:
         except ImportError as error:
             return Probe(usable=False, version="", missing=f"{error}: {_GET_IT}")
         return Probe(usable=True, version=str(version).partition("-")[0])
+
+    @classmethod
+    def installed(cls) -> str:
+        """Its version as pip knows it, "" without one. Nothing is imported."""
+        try:
+            return metadata.version("openvino")
+        except metadata.PackageNotFoundError:
+            return ""
 
     @classmethod
     def encoding_of(cls, bundle: Bundle, options: OpenVinoOptions) -> Encoding:  # noqa: ARG003 an engine's convention

@@ -1,1 +1,1 @@
-"""Makes a bundle ready for TensorRT on this device: plans are built, verified and timed, and runs take the faster one."""
+"""Makes a bundle ready for this device: TensorRT's plans are built, verified and timed, and all engines are compared."""

@@ -18,7 +18,7 @@ from command_line import ENVIRONMENT, PATIENCE_S, Ended
 Settings = Mapping[str, str]
 RUN = ("run", "--engine", "trt", "--max-frames", "1")
 AUTO = ("run", "--engine", "auto", "--max-frames", "1", "--json")
-PREPARE = ("prepare", "pbc8")
+PREPARE = ("prepare", str(Path(__file__).with_name("no_gpu.toml")))
 WITHOUT_DRIVER = (
     "as it is",
     "no device",

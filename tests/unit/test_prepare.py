@@ -23,17 +23,21 @@ from edgecell import app, clock
 from edgecell.app import Chosen
 from edgecell.bundle import Bundle, open_bundle
 from edgecell.cli import prepare as command
+from edgecell.engines.openvino import OpenVinoEngine
 from edgecell.engines.trt import building, driver, library, plans
 from edgecell.engines.trt.engine import TensorRtEngine
 from edgecell.engines.trt.request import Progress
 from edgecell.errors import BundleMismatch, EngineBuildError, EngineError, MissingDependency
 from edgecell.messages import NOTICE
-from edgecell.prepare import preparing, timing
+from edgecell.prepare import contest, preparing, timing
 from edgecell.prepare.preparing import prepare
 from edgecell.prepare.result import Prepared, Tried
 from edgecell.protocols import Engine, Probe
 from edgecell.settings import PartSettings
 from edgecell.signature import ANY
+
+COMPARED = 5 if OpenVinoEngine.probe().usable else 3
+"""Engines with an encoding each: TensorRT, and the others with INT8 and with the float model."""
 
 
 class Wrong(TensorRtEngine):
@@ -79,12 +83,17 @@ def _times(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def faster(patch: pytest.MonkeyPatch, precision: str) -> None:
-    """Times as if `precision` were the faster one of both: what could be timed here says nothing."""
+    """Times as if `precision` were the faster one of both, and TensorRT the fastest of all: what could be timed here says
+    nothing."""
 
     def medians(engines: Sequence[Engine], shapes: Sequence[tuple[int, ...]]) -> list[dict[int, float]]:
         return [{shape[0]: 1.0 if name == precision else 2.0 for shape in shapes} for name in ("int8", "fp16")[: len(engines)]]
 
+    def of_all(engines: Sequence[Engine], shapes: Sequence[tuple[int, ...]]) -> list[dict[int, float]]:
+        return [{shape[0]: 1.0 if "tensorrt" in each.description else 2.0 for shape in shapes} for each in engines]
+
     patch.setattr(preparing, "medians_ms", medians)
+    patch.setattr(contest, "medians_ms", of_all)
 
 
 def chosen(part: type[TensorRtEngine] = TensorRtEngine, **options: Any) -> Chosen:
@@ -339,7 +348,9 @@ def test_the_command_says_what_it_did(tiny: Bundle, cache: Path, machine: StandI
         "tiny 1.0.0 prepared: TensorRT 10.3.0 on",
         "used: the faster that passed",
         "passed, slower",
-        "runs take int8",
+        "runs on TensorRT take int8",
+        "tiny: engines compared on ",
+        "runs with --engine auto take trt with s8s8: tensorrt 10.3.0 int8, ",
         NOTICE,
     ):
         assert words in ended.out
@@ -347,8 +358,9 @@ def test_the_command_says_what_it_did(tiny: Bundle, cache: Path, machine: StandI
         assert words in ended.err
     again = called("prepare", tiny.path)
     assert "tiny 1.0.0 already prepared: TensorRT 10.3.0 on" in again.out
-    assert again.err == ""
-    (document,) = called("prepare", tiny.path, "--json").documents
+    assert "int8" not in again.err
+    document, ranking = called("prepare", tiny.path, "--json").documents
+    assert (ranking["schema"], ranking["bundle"], ranking["notice"]) == ("engines/1", "tiny", NOTICE)
     assert (document["schema"], document["built"], document["notice"]) == ("preparation/1", False, NOTICE)
     assert document["machine"]["tensorrt"] == "10.3.0"
     assert [each["verdict"] for each in document["tried"]] == ["used", "kept"]
@@ -360,7 +372,7 @@ def test_runs_find_what_the_command_prepared(tiny: Bundle, cache: Path, machine:
     assert app.engines_for(asked, {"nucleated": tiny})["nucleated"].name == "onnxrt"
     assert called("prepare", tiny.path).code == 0
     chosen = app.engines_for(asked, {"nucleated": tiny})["nucleated"]
-    assert (chosen.name, chosen.why) == ("trt", "its plan, made from s8s8.onnx, is prepared and verified here")
+    assert (chosen.name, chosen.why) == ("trt", f"1.0 ms a batch of 4 with s8s8, of {COMPARED} compared here")
     with app.opened(tiny, chosen):
         pass
 
@@ -387,18 +399,34 @@ def test_a_bundle_that_fails_does_not_keep_the_others(
     certified(broken.path, broken.manifest)
     ended = called("prepare", broken.path, tiny.path)
     assert ended.code == 6
-    assert "runs take int8" in ended.out
+    assert "runs on TensorRT take int8" in ended.out
+    assert ended.out.count("runs with --engine auto take ") == 2
     assert ended.err.splitlines()[-1].startswith("edgecell: error: no plan of tiny may be used: int8: ")
     assert "Traceback" not in ended.err
 
 
-@pytest.mark.parametrize("arguments", [[], ["pbc8"], ["pbc8", "--json"], ["cells3", "--force"]])
-def test_without_a_driver_it_is_one_line(arguments: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_driver_it_is_one_line_where_tensorrt_is_asked_for(
+    tmp_path: Path, tiny: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(driver, "LIBRARY", "libnowhere.so.1")
-    ended = called("prepare", *arguments)
+    (tmp_path / "trt.toml").write_text(
+        '[models]\nnucleated = "./tiny"\n[segmenter]\npart = "stain"\n[engine]\npart = "trt"\n', encoding="utf-8"
+    )
+    ended = called("prepare", tmp_path / "trt.toml")
     assert (ended.code, ended.out) == (3, "")
     assert ended.err.startswith("edgecell: error: no NVIDIA driver")
     assert len(ended.err.splitlines()) == 1
+
+
+def test_without_a_driver_the_other_engines_are_compared(tiny: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "LIBRARY", "libnowhere.so.1")
+    (document,) = called("prepare", tiny.path, "--json").documents
+    assert document["schema"] == "engines/1"
+    verdicts = {(each["engine"], each["encoding"]): each["verdict"] for each in document["candidates"]}
+    assert verdicts["trt", ""] == "failed"
+    assert verdicts["onnxrt", "u8s8"] == verdicts["onnxrt", "float"] == "passed"
+    (trt,) = [each for each in document["candidates"] if each["engine"] == "trt"]
+    assert trt["why"].startswith("no NVIDIA driver")
 
 
 def test_an_export_is_the_same_every_time_and_prepares_elsewhere(
@@ -418,8 +446,9 @@ def test_an_export_is_the_same_every_time_and_prepares_elsewhere(
     assert NOTICE in readme
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "device"))
     done = called("prepare", tmp_path / "unpacked", "--json").documents
-    assert [(each["bundle"], each["built"]) for each in done] == [("bloodmnist28", True), ("tiny", True)]
-    assert {each["cache"] for each in done} == {str(tmp_path / "device" / "edgecell" / "plans")}
+    plans_of = [each for each in done if each["schema"] == "preparation/1"]
+    assert [(each["bundle"], each["built"]) for each in plans_of] == [("bloodmnist28", True), ("tiny", True)]
+    assert {each["cache"] for each in plans_of} == {str(tmp_path / "device" / "edgecell" / "plans")}
     (timing_cache,) = (tmp_path / "device").rglob("timing-*.cache")
     assert timing_cache.name == next(cache.glob("timing-*.cache")).name
     assert app.engines_for(PartSettings(part="auto"), {"nucleated": open_bundle("bloodmnist28")})["nucleated"].name == "trt"
@@ -450,10 +479,11 @@ def test_a_run_takes_the_plan_says_so_and_does_not_change_engine(tiny: Bundle, t
     assert "engine onnxrt for tiny: tiny has no int8 plan on this device (edgecell prepare " in before.err
     assert called("prepare", tiny.path).code == 0
     ended = called(*given)
-    assert "engine trt for tiny: its plan, made from s8s8.onnx, is prepared and verified here" in ended.err
+    why = f"1.0 ms a batch of 4 with s8s8, of {COMPARED} compared here"
+    assert f"engine trt for tiny: {why}" in ended.err
     (model,) = ended.documents[-1]["models"]
     assert model["engine"].startswith("tensorrt 10.3.0 int8, ")
-    assert model["engine"].endswith("(auto: its plan, made from s8s8.onnx, is prepared and verified here)")
+    assert model["engine"].endswith(f"(auto: {why})")
     asked = called(*given, "--engine", "trt:fp16")
     assert asked.documents[-1]["models"][0]["engine"].startswith("tensorrt 10.3.0 fp16, ")
     assert asked.documents[-1]["counts"].keys() == before.documents[-1]["counts"].keys()

@@ -68,6 +68,12 @@ class TensorRtEngine:
         return Probe(usable=True, version=f"{version}, {binding.title} {binding.version()}")
 
     @classmethod
+    def installed(cls) -> str:
+        """Its version and the binding's, where it can be used, else ""."""
+        probe = cls.probe()
+        return probe.version if probe.usable else ""
+
+    @classmethod
     def encoding_of(cls, bundle: Bundle, options: TensorRtOptions) -> Encoding:
         """The file that the plan was built from: the fastest one, or the one of the precision asked for.
 
