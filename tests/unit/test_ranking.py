@@ -226,9 +226,7 @@ def test_a_choice_that_was_made_is_told_once(
     times |= {"openvino INT8": 1.0}
     compared(tiny, cache)
     monkeypatch.setattr(logging.getLogger("edgecell"), "propagate", True)
-    settings = msgspec.structs.replace(
-        app.Settings(), models={"nucleated": str(tiny.path)}, segmenter=PartSettings(part="stain")
-    )
+    settings = Settings(models={"nucleated": str(tiny.path)}, segmenter=PartSettings(part="stain"))
     with caplog.at_level(logging.INFO), app.plan(settings).recogniser():
         pass
     assert [each.getMessage() for each in caplog.records] == [
