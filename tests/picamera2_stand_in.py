@@ -97,7 +97,11 @@ class Picamera2:
 
     @property
     def camera_controls(self) -> dict[str, tuple[Any, Any, Any]]:
-        return {name: (0, 1, 0) for name in CONTROLS if name not in self._lacking}
+        return {name: (1, 64, 1) for name in CONTROLS if name not in self._lacking}
+
+    @property
+    def camera_properties(self) -> dict[str, Any]:
+        return {"Model": "imx708", "PixelArraySize": (4608, 2592)}
 
     def create_video_configuration(
         self,

@@ -4,6 +4,7 @@ Cameras run with a stand-in for their library, or are emulated by it, and have n
 others give.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from edgecell.protocols import FrameSource, Probe, Seekable
 from edgecell.sources import TABLE
 
 FRAMES = 4
+REAL_PICAMERA2 = os.environ.get("EDGECELL_TEST_PICAMERA2") == "real"
+"""No stand-in for it: tests/device/virtual_picamera2.py runs these tests where there is a camera that it finds."""
 Settings = Mapping[str, object]
 
 
@@ -52,7 +55,8 @@ def gstreamer_settings(tmp_path: Path) -> Settings:
 
 
 def picamera2_settings(tmp_path: Path) -> Settings:
-    return {"width": 160, "height": 96, "exposure_us": 2000, "gain": 2, "colour_gains": [1.8, 1.4]}
+    slow = {"frame_duration_us": 300_000} if REAL_PICAMERA2 else {}
+    return {"width": 160, "height": 96, "exposure_us": 2000, "gain": 2, "colour_gains": [1.8, 1.4], **slow}
 
 
 def basler_settings(tmp_path: Path) -> Settings:
@@ -72,8 +76,10 @@ MAKERS: Mapping[str, Callable[[Path], Settings]] = {
     "v4l2": v4l2_settings,
     "basler": basler_settings,
 }
-STAND_INS: Mapping[str, Callable[[], object]] = {"picamera2": lambda: Picamera2, "v4l2": V4l2Camera}
-CAMERAS = {*STAND_INS, "aravis", "basler"}
+STAND_INS: dict[str, Callable[[], object]] = {"picamera2": lambda: Picamera2, "v4l2": V4l2Camera}
+if REAL_PICAMERA2:
+    del STAND_INS["picamera2"]
+CAMERAS = {"aravis", "basler", "picamera2", "v4l2"}
 MOVING = {"aravis"}
 """What these show goes on when nobody looks."""
 

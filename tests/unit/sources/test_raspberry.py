@@ -20,8 +20,8 @@ from edgecell import clock
 from edgecell.errors import FrameCorrupt, FrameTimeout, MissingDependency, SettingsError, SourceUnavailable
 from edgecell.messages import Frame
 from edgecell.settings import decode_options, source_from_spec
-from edgecell.sources import raspberry
 from edgecell.sources.raspberry import PicameraOptions, PicameraSource
+from edgecell.sources.raspberry.library import Camera, Request
 
 ROOT = Path(__file__).parents[3]
 FILES = {"Picamera2": "picamera2/picamera2.py", "CompletedRequest": "picamera2/request.py", "Job": "picamera2/job.py"}
@@ -256,6 +256,29 @@ def test_the_library_is_asked_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -
     assert "no camera" in probe.missing
 
 
+def test_attached_cameras_are_chosen_by_their_place_in_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("picamera2")
+    names = [{"Model": "imx708", "Id": "/base/b", "Num": 1}, {"Model": "imx219", "Id": "/base/a", "Num": 0}]
+    opened: list[int] = []
+
+    def make(number: int) -> Picamera2:
+        opened.append(number)
+        if number:
+            raise RuntimeError("Failed to acquire camera: Device or resource busy")
+        return Picamera2(number)
+
+    make.global_camera_info = lambda: names  # type: ignore[attr-defined]
+    monkeypatch.setattr(module, "Picamera2", make, raising=False)
+    monkeypatch.setitem(sys.modules, "picamera2", module)
+    first, second = PicameraSource.attached()
+    assert (first.name, first.where, first.options, first.lacks) == ("imx708", "/base/b", {"camera": 0}, "")
+    assert [(mode.width, mode.height, mode.up_to) for mode in first.modes] == [(4608, 2592, True)]
+    assert {control.name for control in first.controls} == {"frame_duration_us", "exposure_us", "gain"}
+    assert (second.options, second.modes) == ({"camera": 1}, ())
+    assert "Device or resource busy: close the program" in second.lacks
+    assert opened == [0, 1]
+
+
 @cache
 def classes() -> dict[str, dict[str, ast.FunctionDef]]:
     """Methods of picamera2's own classes; of an overloaded one its implementation, which comes last."""
@@ -293,7 +316,7 @@ def test_the_stand_in_has_the_names_and_arguments_of_picamera2(name: str) -> Non
         assert stand_in == arguments(real[member]), member
 
 
-@pytest.mark.parametrize(("protocol", "name"), [(raspberry.Camera, "Picamera2"), (raspberry.Request, "CompletedRequest")])
+@pytest.mark.parametrize(("protocol", "name"), [(Camera, "Picamera2"), (Request, "CompletedRequest")])
 def test_all_that_is_used_of_picamera2_is_there(protocol: type, name: str) -> None:
     real = classes()[name]
     for member, used in vars(protocol).items():

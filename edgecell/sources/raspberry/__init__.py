@@ -2,22 +2,21 @@
 
 picamera2 names the order of colours as the kernel does, from the high byte down: its "RGB888" is blue, green, red in memory
 (its issues 191 and 848). So BGR888 is asked for, and what was agreed is looked at. Tested with a stand-in whose signatures are
-compared with those of picamera2 0.3.38; no Raspberry Pi was at hand.
+compared with those of picamera2 0.3.38, and with that itself and libcamera's virtual camera (tests/device); no Raspberry Pi was
+at hand.
 """
 
-import importlib.metadata
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as Late
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 from typing_extensions import Self
 
 from edgecell import clock
@@ -25,9 +24,10 @@ from edgecell.cameras import Camera as Attached
 from edgecell.errors import FrameCorrupt, FrameTimeout, MissingDependency, SourceUnavailable
 from edgecell.messages import Frame
 from edgecell.protocols import Probe
+from edgecell.sources.raspberry.asked import asked
+from edgecell.sources.raspberry.library import LIST, REFUSED, RGB_IN_MEMORY, Camera, Request, library, version, why
 
 LOG = logging.getLogger(__name__)
-RGB_IN_MEMORY = "BGR888"
 STREAM = "main"
 FIRST_S = 5.0
 """A camera that gave nothing in this time after it was started gives no pictures; libcamera gives up after one second."""
@@ -40,10 +40,6 @@ GONE_S = 5.0
 OLDEST_NS = 60_000_000_000
 """A sensor's time of capture further back than this is not on the monotonic clock."""
 CANCELLED_S = 1.0
-INSTALL = "sudo apt install python3-picamera2, and make the environment by: python3 -m venv --system-site-packages"
-LIST = "rpicam-hello --list-cameras"
-REFUSED = (RuntimeError, OSError, ValueError)
-"""What picamera2 and libcamera's binding raise for a camera or a configuration that they do not have."""
 Pixels = Annotated[int, Meta(ge=64, le=16384, multiple_of=2)]
 Gain = Annotated[float, Meta(gt=0, le=64)]
 
@@ -65,48 +61,6 @@ class PicameraOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     gain: Gain | None = None
     colour_gains: tuple[Gain, Gain] | None = None
     buffers: Annotated[int, Meta(ge=2, le=16)] = 6
-
-
-class Request(Protocol):
-    """As much of picamera2.request.CompletedRequest as is used here."""
-
-    def make_array(self, name: str) -> NDArray[np.uint8]: ...
-
-    def get_metadata(self) -> Mapping[str, Any]: ...
-
-    def release(self) -> None: ...
-
-
-class Camera(Protocol):
-    """As much of picamera2.Picamera2 as is used here. What capture_request returns, picamera2.job.Job, is only handed back."""
-
-    @property
-    def camera_controls(self) -> Mapping[str, Any]: ...
-
-    def create_video_configuration(
-        self,
-        main: Mapping[str, Any],
-        *,
-        buffer_count: int,
-        controls: Mapping[str, Any],
-        display: None,
-        encode: None,
-        queue: bool,
-    ) -> dict[str, Any]: ...
-
-    def configure(self, camera_config: dict[str, Any]) -> None: ...
-
-    def stream_configuration(self, name: str) -> Mapping[str, Any]: ...
-
-    def start(self) -> None: ...
-
-    def capture_request(self, wait: bool) -> Any: ...
-
-    def wait(self, job: Any, timeout: float) -> Request: ...
-
-    def cancel_all_and_flush(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class PicameraSource:
@@ -131,7 +85,7 @@ class PicameraSource:
 
     def __enter__(self) -> Self:
         """Raises MissingDependency; SourceUnavailable: no such camera, in use, or it does not take the settings."""
-        make = self._open_camera or _library().Picamera2
+        make = self._open_camera or library().Picamera2
         with self._refused("cannot be opened", f"close the program that uses it, or see what is there: {LIST}"):
             self._camera = make(self._options.camera)
         try:
@@ -150,29 +104,32 @@ class PicameraSource:
             try:
                 camera.close()
             except REFUSED as told:  # one that is gone may not stop; whether it is held shows when it is opened again
-                LOG.warning("%s: cannot be closed: %s", self.source_id, _why(told))
+                LOG.warning("%s: cannot be closed: %s", self.source_id, why(told))
 
     @classmethod
     def probe(cls) -> Probe:
         """Usable if libcamera knows a camera; whether it gives pictures shows when it is opened."""
         try:
-            library = _library()
+            known = library().Picamera2.global_camera_info
         except MissingDependency as error:
             return Probe(usable=False, version="", missing=f"{error.what}: {error.fix}")
         try:
-            cameras = library.Picamera2.global_camera_info()
+            cameras = known()
         except REFUSED as error:
-            return Probe(usable=False, version=_version(), missing=f"libcamera does not answer: {_why(error)}")
+            return Probe(usable=False, version=version(), missing=f"libcamera does not answer: {why(error)}")
         missing = "" if cameras else f"no camera: check its cable, then {LIST}"
-        return Probe(usable=bool(cameras), version=_version(), missing=missing)
+        return Probe(usable=bool(cameras), version=version(), missing=missing)
 
     @classmethod
     def attached(cls) -> Sequence[Attached]:
+        """The cameras that libcamera knows, each opened to ask it. picamera2 numbers them by their place in its list; what it
+        calls Num there is libcamera's number, which it does not take."""
         try:
-            cameras = _library().Picamera2.global_camera_info()
+            make = library().Picamera2
+            cameras = make.global_camera_info()
         except (MissingDependency, *REFUSED):
             return ()
-        return [Attached(name=each["Model"], where=each["Id"], options={"camera": each["Num"]}) for each in cameras]
+        return [asked(make, number, info) for number, info in enumerate(cameras)]
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next frame; a camera has no last one. Raises FrameTimeout, FrameCorrupt, SourceUnavailable when it is gone."""
@@ -291,7 +248,7 @@ class PicameraSource:
         try:
             yield
         except REFUSED as error:
-            raise SourceUnavailable(f"{self.source_id}: {what}: {_why(error)}", fix=fix) from error
+            raise SourceUnavailable(f"{self.source_id}: {what}: {why(error)}", fix=fix) from error
 
 
 def _controls(wanted: PicameraOptions) -> dict[str, Any]:
@@ -325,26 +282,3 @@ def _told_ns(told: Mapping[str, Any], now: int) -> int | None:
     """When the sensor began with the frame; None where it goes by another clock than ours."""
     sensor_ns = told.get("SensorTimestamp")
     return sensor_ns if sensor_ns is not None and now - OLDEST_NS < sensor_ns <= now else None
-
-
-def _library() -> Any:
-    """picamera2, without types of its own. Raises MissingDependency; libcamera's binding may be what is missing."""
-    try:
-        import picamera2
-    except ImportError as error:
-        raise MissingDependency(f"picamera2 cannot be imported ({error})", fix=INSTALL) from error
-    return picamera2
-
-
-def _version() -> str:
-    try:
-        return f"picamera2 {importlib.metadata.version('picamera2')}"
-    except importlib.metadata.PackageNotFoundError:
-        return "picamera2"
-
-
-def _why(error: BaseException) -> str:
-    """What went wrong first: picamera2 wraps libcamera's errors in its own."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error) or type(error).__name__
