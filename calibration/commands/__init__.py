@@ -23,6 +23,7 @@ COMMANDS = (
     "evaluate-masks",
     "evaluate-cells",
     "evaluate-gate",
+    "evaluate-drift",
     "adapt-curve",
     "reread",
     "fetch",
