@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgecell.edge import LARGEST_RADIUS_UM
-from edgecell.messages import Cell, Kind, Place
+from edgecell.messages import Cell, Join, Kind, Place
 
 NOTHING_NEW = "nothing new"
 LEAST_NEW = 0.005
@@ -59,15 +59,17 @@ class Anchor(NamedTuple):
 class AreaState:
     """What a run has been shown of its slide. Lengths are pixels of the frame.
 
-    size: (height, width) of its frames. last: the latest frame that was found. counted: where frames lie whose cells count.
+    size: (height, width) of its frames. last: the latest frame that was found; sharp: the latest of these that was sharp.
+    counted: where frames lie whose cells count.
     spots: of the last of these, as many as there are, the cells that count and lie near the border.
     pixel_um: micrometres per pixel of the latest of these; told: by settings or optics, not measured on cells, which is not
     exact enough to turn a stage's micrometres into pixels. anchor: of the latest registered frame, if the stage told its place.
-    regions: how many were begun.
+    regions: how many were begun. joined: what the latest frame said of them.
     """
 
     size: tuple[int, int] = (0, 0)
     last: Key | None = None
+    sharp: Key | None = None
     keys: tuple[Key, ...] = ()
     counted: tuple[Place, ...] = ()
     spots: tuple[tuple[Spot, ...], ...] = ()
@@ -75,6 +77,7 @@ class AreaState:
     told: bool = False
     anchor: Anchor | None = None
     regions: int = 0
+    joined: Join | None = None
 
 
 def new_share(place: Place, state: AreaState) -> float:

@@ -18,7 +18,7 @@ from edgecell.condition import Condition, Troubles
 from edgecell.errors import SourceUnavailable
 from edgecell.flight import Flight
 from edgecell.journal.events import Fate, FrameFate, RecordedCell
-from edgecell.messages import Domain, FrameFates, FrameReport, PixelUmSource, Tally
+from edgecell.messages import Domain, FrameFates, FrameReport, Join, PixelUmSource, Tally
 from edgecell.protocols import Progress
 from edgecell.settings import RunSettings
 from edgecell.wire import CountsMessage, Device, Heartbeat, Latency, Message, Model, State, frames_of
@@ -157,6 +157,8 @@ class Ledger:
             LOG.info("frame %d %s gated: %s", report.frame_index, report.label, report.verdict.reason)
         if report.lost:
             self._note_lost(report)
+        if report.joined:
+            self._note_joined(report.joined, report.pixel_um)
         fate: Fate = "processed" if report.verdict.accepted else "gated"
         self._settle(FrameFate(report.frame_index, 1, fate, report.verdict.reason, report.label))
         if self._detailed:
@@ -173,6 +175,14 @@ class Ledger:
             f"registration lost {times}, last at frame {report.frame_index}: a new region of the slide begins, "
             "and a cell in it may have been counted before"
         )
+
+    def _note_joined(self, joined: Join, pixel_um: float | None) -> None:
+        """So that places that were told before can be laid beside those that are told from now on."""
+        text = f"region {joined.young} of the slide is a part of region {joined.old}"
+        if pixel_um is not None:
+            text += f", its origin {joined.x * pixel_um:.1f} um right and {joined.y * pixel_um:.1f} um below"
+        LOG.info("%s", text)
+        self._window.remarks[f"region {joined.young}"] = text
 
     def _give_up(self, reason: str) -> None:
         """All that are on their way."""

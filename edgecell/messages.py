@@ -67,6 +67,15 @@ class Outline(Protocol):
     def area_um2(self) -> float | None: ...
 
 
+class Join(NamedTuple):
+    """Region `young` of a slide turned out to be a part of region `old`: its origin lies at (x, y) there, in pixels."""
+
+    young: int
+    old: int
+    x: float
+    y: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cell:
     """One object that a segmenter found.
@@ -117,7 +126,8 @@ class Segmentation:
 class Detected:
     """A frame after gate and segmenter. segmentation is None exactly when the gate refused the frame.
 
-    place: where it lies, if frames are registered. lost: it was found nowhere, so that a new region begins.
+    place: where it lies, if frames are registered. lost: it was found nowhere, so that a new region begins. joined: it showed
+    that two regions are one.
     """
 
     frame: Frame
@@ -126,6 +136,7 @@ class Detected:
     stage_us: Mapping[str, float]
     place: Place | None = None
     lost: bool = False
+    joined: Join | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -157,7 +168,7 @@ class Domain:
 class FrameReport:
     """All that is known of one processed or gated frame. classifications has one entry for each cell not excluded.
 
-    engine_us: of stage_us["classify"], the time inside engines. place, lost: as in Detected.
+    engine_us: of stage_us["classify"], the time inside engines. place, lost, joined: as in Detected.
     """
 
     frame_index: int
@@ -173,6 +184,7 @@ class FrameReport:
     engine_us: float = 0.0
     place: Place | None = None
     lost: bool = False
+    joined: Join | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,7 @@ def detect(
     if taught.area is not None:
         verdict, place, taught = _placed(frame, verdict, taught, taught.area)
     lost = taught.area is not None and taught.area.regions > max(begun, 1)
+    joined = taught.area.joined if taught.area is not None and place is not None else None
     gated = now()
     stage_us["gate"] = (gated - start) / 1000
     segmentation: Segmentation | None = None
@@ -75,7 +76,10 @@ def detect(
         looking = now()
         taught = replace(taught, drift=drift.looked(came_as, verdict, taught.drift))
         stage_us["drift"] = (now() - looking) / 1000
-    return Detected(frame=frame, verdict=verdict, segmentation=accepted, stage_us=stage_us, place=place, lost=lost), taught
+    detected = Detected(
+        frame=frame, verdict=verdict, segmentation=accepted, stage_us=stage_us, place=place, lost=lost, joined=joined
+    )
+    return detected, taught
 
 
 def _placed(frame: Frame, verdict: Verdict, state: GateState, before: AreaState) -> tuple[Verdict, Place | None, GateState]:
@@ -215,4 +219,5 @@ def _report(
         engine_us=engine_us if found else 0.0,
         place=detected.place,
         lost=detected.lost,
+        joined=detected.joined,
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from edgecell.area import Anchor, AreaState, Key
-from edgecell.messages import Frame, Place
+from edgecell.messages import Frame, Join, Place
 from edgecell.register import SIDE, may_share, shift, small, small_size
 
 MOST_KEYS = 64
@@ -24,7 +24,7 @@ def located(frame: Frame, state: AreaState, *, sharp: bool) -> tuple[Place | Non
     sharp: one that is not serves to follow the slide only: it becomes no key, and None is given where it is found nowhere.
     """
     size = frame.image.shape[0], frame.image.shape[1]
-    state = state if state.size == size else AreaState(size=size, regions=state.regions)
+    state = replace(state, joined=None) if state.size == size else AreaState(size=size, regions=state.regions)
     place = _by_stage(frame, state)
     if place is not None:
         return place, state
@@ -45,9 +45,12 @@ def _by_stage(frame: Frame, state: AreaState) -> Place | None:
 
 
 def _registered(picture: bytes, state: AreaState, *, sharp: bool) -> tuple[Place | None, AreaState]:
-    place = _followed(picture, state) or _found(picture, state, state.keys)
+    followed = _followed(picture, state)
+    place = followed or _found(picture, state, state.keys)
     if not sharp:
         return place, state if place is None else replace(state, last=Key(place, picture))
+    if followed is None:
+        state = replace(state, keys=_with_end(state))
     begun = place is None
     if place is None:
         place = Place(state.regions, 0.0, 0.0)
@@ -55,7 +58,15 @@ def _registered(picture: bytes, state: AreaState, *, sharp: bool) -> tuple[Place
     if max((_shared(place, key.place, state.size) for key in state.keys), default=0.0) < FAR:
         place, state = (place, state) if begun else _rejoined(place, picture, state)
         state = replace(state, keys=(*state.keys, Key(place, picture))[-MOST_KEYS:])
-    return place, replace(state, last=Key(place, picture))
+    key = Key(place, picture)
+    return place, replace(state, last=key, sharp=key)
+
+
+def _with_end(state: AreaState) -> tuple[Key, ...]:
+    """The keys, and the last sharp frame of a way that ends: it may lie half a frame further out than any key."""
+    if state.sharp is None or state.sharp in state.keys:
+        return state.keys
+    return (*state.keys, state.sharp)[-MOST_KEYS:]
 
 
 def _followed(picture: bytes, state: AreaState) -> Place | None:
@@ -92,7 +103,8 @@ def _rejoined(place: Place, picture: bytes, state: AreaState) -> tuple[Place, Ar
         return Place(old, each.x + x, each.y + y) if each.region == young else each
 
     keys = tuple(Key(moved(key.place), key.image) for key in state.keys)
-    return moved(place), replace(state, keys=keys, counted=tuple(moved(each) for each in state.counted))
+    counted = tuple(moved(each) for each in state.counted)
+    return moved(place), replace(state, keys=keys, counted=counted, joined=Join(young, old, x, y))
 
 
 def _beside(key: Key, picture: bytes, state: AreaState, near: Place | None = None) -> Place | None:

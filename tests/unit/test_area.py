@@ -1,5 +1,6 @@
 """Every cell once: places, regions, what is new, and what is counted, on the drawn slide."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.every_cell_once import KINDS, Exact, Way, one_run
+from benchmarks.every_cell_once import KINDS, Exact, Way, counts, one_run
 from edgecell import area, clock
 from edgecell.area import AreaState, counted, light, new_share, once
 from edgecell.gate import BLURRED, GateState, Limits
@@ -20,6 +21,7 @@ from edgecell.place import located
 from edgecell.resume import RunState, from_state, to_state
 from edgecell.sources.phantom import PhantomSource
 from edgecell.sources.phantom.options import Options
+from edgecell.sources.phantom.truth import truth_of
 
 SEARCHED = Options(seed=21, stage="searched", overlap=0.6, frames=30)
 STEPPED = Options(seed=21, stage="overlapping", overlap=0.6, frames=30)
@@ -172,6 +174,34 @@ def cell(x: float) -> Cell:
     """A red cell of 40 x 40 px."""
     box = int(x) - 20, 340, int(x) + 20, 380
     return Cell(frame_index=1, cell_index=0, kind=RED_BLOOD_CELL, box_px=box, centre_px=(x, 360))
+
+
+WALKS = {
+    "a jump away and back": ((0, 1, 2, 20, 21, 22, 2, 1, 0, 1), 1),
+    "a jump away, and back by another way": ((0, 1, 2, 12, 11, 9, 8, 6, 4, 3, 2, 1), 1),
+    "two jumps, and the gap between them closed": ((0, 1, 8, 9, 5, 4, 3, 2), 2),
+    "to and fro": ((0, 2, 4, 3, 1, 0, 2, 4, 6, 5), 0),
+}
+"""Frames, and how often the place is lost among them."""
+
+
+@pytest.mark.parametrize(("walk", "times"), WALKS.values(), ids=WALKS)
+def test_lost_places_and_returns_to_old_ones_count_each_cell_once(walk: Sequence[int], times: int) -> None:
+    """Frames share 0.6 with the next, 0.2 with the one after: where a step is longer, the place is lost and a region begins."""
+    state, shown, unique = GateState(area=AreaState()), Counter[str](), set()
+    lost = 0
+    with Exact(STEPPED) as segmenter:
+        for index in walk:
+            frame = replace(frame_of(image_of(STEPPED, index)), index=index)
+            each, state = detect(frame, segmenter, Limits(), state, clock.monotonic_ns)
+            lost += each.lost
+            found = each.segmentation.cells if each.segmentation else ()
+            shown.update(cell.kind for cell in found if cell.excluded is None)
+            unique |= {(true.kind, true.cell_id) for true in truth_of(STEPPED, index) if counts(STEPPED, true)}
+    assert lost == times
+    for kind in KINDS:
+        n = sum(each == kind for each, _ in unique)
+        assert shown[kind] == pytest.approx(n, abs=max(1, 0.01 * n))
 
 
 # Places

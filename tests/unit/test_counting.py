@@ -1,6 +1,9 @@
 """A run that counts every cell once: what its messages say."""
 
 import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -9,6 +12,7 @@ from command_line import called
 from still_run import Bench, Clock, Event, balanced, standing
 
 from benchmarks.every_cell_once import Exact
+from edgecell.messages import Frame, Segmentation
 from edgecell.sources.phantom import PhantomSource
 from edgecell.sources.phantom.options import Options
 
@@ -24,6 +28,33 @@ def events(options: Options, *indices: int) -> list[Event]:
         while (frame := source.read(1.0)) is not None:
             frames[frame.index] = frame
     return [frames[index] for index in indices]
+
+
+def test_regions_that_meet_are_remarked_with_how_they_lie(time: Clock) -> None:
+    """Frames 0 and 6 share nothing; 4 and 2 lead back."""
+    options = Options(seed=21, width=640, height=480, stage="overlapping", overlap=0.6, frames=7)
+    path = 0, 6, 4, 2
+    shown = [replace(frame, index=at) for at, frame in enumerate(events(options, *path)) if isinstance(frame, Frame)]
+    made = Bench(time, shown, counting="new_area")  # type: ignore[arg-type]  # of the run settings
+    made.segmenter = Walked(options, path)  # type: ignore[assignment]  # it enters as what it is made from
+    made.run()
+    remarks = [remark for message in made.counts for remark in message.remarks]
+    [joined] = {remark for remark in remarks if "is a part of" in remark}
+    found = re.fullmatch(r"region 1 of the slide is a part of region 0, its origin (.*) um right and (.*) um below", joined)
+    assert found
+    assert tuple(map(float, found.groups())) == pytest.approx((6 * 0.4 * 64, 0), abs=0.3)
+    assert [report.place.region for report in made.onlooker.reports if report and report.place] == [0, 1, 1, 0]
+
+
+class Walked(Exact):
+    """Whose frames are those of `path`, by their numbers in the source."""
+
+    def __init__(self, options: Options, path: Sequence[int]) -> None:
+        super().__init__(options)
+        self._path = path
+
+    def segment(self, frame: Frame) -> Segmentation:
+        return super().segment(replace(frame, index=self._path[frame.index]))
 
 
 def bench(time: Clock, stage: str, counting: str) -> Bench:
