@@ -8,6 +8,7 @@ EdgecellError                        exit 1
 │   └── BundleMismatch                        its answers are not the ones it was certified with
 ├── SourceError                      exit 5   a camera, file or folder
 │   ├── SourceUnavailable                     cannot be opened
+│   ├── NotMeasurable                         the pictures do not show what was to be measured
 │   ├── FrameTimeout *                        nothing arrived in time (never: "no cells")
 │   └── FrameCorrupt *                        a frame arrived that cannot be used
 ├── EngineError                      exit 6   the inference engine
@@ -66,6 +67,10 @@ class SourceError(EdgecellError):
 
 
 class SourceUnavailable(SourceError):
+    pass
+
+
+class NotMeasurable(SourceError):
     pass
 
 

@@ -22,6 +22,7 @@ COMMANDS = (
     "keys",
     "cameras",
     "snap",
+    "optics",
     "doctor",
     "bench",
     "schemas",

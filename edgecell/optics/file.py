@@ -178,8 +178,8 @@ def _lines(table: dict[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """JSON's texts, numbers and lists are TOML's as well, all but its escape of a surrogate pair."""
+    """JSON's texts, numbers and lists are TOML's as well, but for the character that it leaves bare."""
     if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple):
         rows = ",\n".join(f"    {_value(row)}" for row in value)
         return f"[\n{rows},\n]"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

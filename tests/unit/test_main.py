@@ -33,6 +33,7 @@ CODES = {
     "BundleMismatch": 4,
     "SourceError": 5,
     "SourceUnavailable": 5,
+    "NotMeasurable": 5,
     "FrameTimeout": 5,
     "FrameCorrupt": 5,
     "EngineError": 6,
