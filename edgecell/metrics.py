@@ -65,8 +65,9 @@ def registry(figures: Figures) -> "CollectorRegistry":
     """What a scrape reads. Raises MissingDependency."""
     try:
         from prometheus_client import CollectorRegistry
-    except ImportError:
-        raise MissingDependency("prometheus_client is not installed", fix="pip install 'edgecell[metrics]'") from None
+    except ImportError as error:
+        what = f"prometheus_client cannot be imported ({error})"
+        raise MissingDependency(what, fix="pip install 'edgecell[metrics]'") from None
     made = CollectorRegistry()
     made.register(figures)
     return made

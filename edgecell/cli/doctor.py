@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgecell import __version__, clock, plugins, processor
+from edgecell.cli import doctor_device
 from edgecell.cli.entry import GIB, Entry, read
 from edgecell.errors import BundleError, EdgecellError, MissingDependency
 from edgecell.messages import NOTICE
@@ -94,6 +95,7 @@ def _machine(root: Path) -> Iterator[Entry]:
     yield Entry(subject="memory", has=f"{total / GIB:.1f} GiB, {free / GIB:.1f} available" if total else "unknown")
     disk = shutil.disk_usage(".")
     yield Entry(subject="disk here", has=f"{disk.total / GIB:.1f} GiB, {disk.free / GIB:.1f} free")
+    yield from doctor_device.entries(root)
 
 
 def _system() -> str:

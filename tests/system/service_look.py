@@ -105,7 +105,9 @@ def metrics() -> dict[str, object]:
     until(served)
     line = ["systemctl", "show", "edgecell-metrics", "--property=MainPID"]
     pid = subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip().partition("=")[2]
-    return {"code": code, "up": found, "uid": Path(f"/proc/{pid}").stat().st_uid}
+    line = ["journalctl", "--unit=edgecell-metrics", "--no-pager", "--output=cat"]
+    said = subprocess.run(line, capture_output=True, text=True, check=False).stdout[-2000:]
+    return {"code": code, "up": found, "uid": Path(f"/proc/{pid}").stat().st_uid if pid != "0" else None, "said": said}
 
 
 def tell(name: str, **seen: object) -> None:
@@ -127,7 +129,7 @@ def main() -> None:
     set_clock()
     after = beat(synced=True)
     tell("clock", before=before.clock_synced, after=after.clock_synced, device=msgspec.to_builtins(after.device))
-    tell("board", argus=Path(f"/proc/{pid}/root", "tmp/argus_socket").is_socket(), **shown("DropInPaths"))
+    tell("board", argus=Path(f"/proc/{main_pid()}/root", "tmp/argus_socket").is_socket(), **shown("DropInPaths"))
     tell("metrics", **metrics())
     os.kill(pid, signal.SIGKILL)
     tell("killed", again=running_after(1))

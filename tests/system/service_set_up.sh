@@ -31,7 +31,7 @@ cp "$1"/deploy/boards/*.conf /etc/systemd/system/edgecell.service.d/
 # A socket where a Jetson's camera service has its own
 /opt/edgecell/python/bin/$3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("/tmp/argus_socket")'
 # An emulated machine is some twenty times slower.
-printf '[Service]\nWatchdogSec=30\nRestartSec=3\nTimeoutStartSec=400\nTimeoutStopSec=100\nEnvironment=OMP_NUM_THREADS=1\n' > /etc/systemd/system/edgecell.service.d/quicker.conf
+printf '[Service]\nWatchdogSec=60\nRestartSec=3\nTimeoutStartSec=400\nTimeoutStopSec=100\nEnvironment=OMP_NUM_THREADS=1\n' > /etc/systemd/system/edgecell.service.d/quicker.conf
 cat > /etc/systemd/system/look.service <<END
 [Unit]
 DefaultDependencies=no

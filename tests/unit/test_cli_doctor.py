@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 from conftest import StandInMachine
+from device_files import PI_5
 
 from edgecell import accelerators, app, bundle, clock
 from edgecell.accelerators import Accelerators, Gpu
@@ -175,6 +176,20 @@ def test_an_orin_shows_its_device_power_mode_clock_and_plans(tmp_path: Path, mon
     assert found["plans of marrow7"].lacks == "none: edgecell prepare marrow7"
     assert found["TensorRT path"].lacks.startswith("not yet verified on a GPU")
     assert {each.subject for each in found.values() if each.lacks and "plans" not in each.subject} == {"TensorRT path"}
+
+
+def test_how_warm_the_machine_is_and_what_slows_it_down(tmp_path: Path) -> None:
+    found = entries(doctor.examine(laid_out(tmp_path, PI_5)), "machine")
+    assert found["temperature"].has == "cpu-thermal 51 °C, rp1_adc 47 °C"
+    assert (found["slowed down"].has, found["slowed down"].lacks) == ("by nothing", "")
+    (firmware,) = (name for name in PI_5 if name.endswith("get_throttled"))
+    slowed = entries(doctor.examine(laid_out(tmp_path, {firmware: "90001"})), "machine")["slowed down"]
+    assert slowed.has == "earlier, since it was switched on: soft temperature limit"
+    assert slowed.lacks.startswith("under-voltage: cool it, or give it a stronger power supply")
+
+
+def test_a_machine_that_tells_neither_has_no_such_entries(tmp_path: Path) -> None:
+    assert not {"temperature", "slowed down"} & entries(doctor.examine(tmp_path), "machine").keys()
 
 
 def test_a_clock_that_is_held_and_a_mode_that_nobody_wrote_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
