@@ -51,8 +51,8 @@ class GstreamerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """pipeline: as for gst-launch-1.0, with one appsink at its end, which is given RGB, BGR, RGBx, RGBA, BGRx or BGRA. Size,
     rate, exposure and gain are said in it. The sink's caps, max-buffers, drop and sync are set by what follows here.
 
-    live: it goes on whether or not anyone reads, and the oldest of `buffers` waiting frames is let go; false is for files,
-    which wait.
+    live: it goes on whether or not anyone reads, the oldest of `buffers` waiting frames is let go, and its end is a failure;
+    false is for files, which wait.
     """
 
     pipeline: Annotated[str, Meta(min_length=1, max_length=4000)]
@@ -122,7 +122,7 @@ class GstreamerSource:
         return ()
 
     def read(self, timeout_s: float) -> Frame | None:
-        """The next frame; None when the pipeline has ended. Raises FrameTimeout, FrameCorrupt, SourceUnavailable."""
+        """The next frame; None when a pipeline of files has ended. Raises FrameTimeout, FrameCorrupt, SourceUnavailable."""
         if self._sink is None:
             raise SourceUnavailable(f"{self.source_id}: is not open", fix="use it inside a with statement")
         sample, self._first = self._first or self._sink.emit("try-pull-sample", max(0, round(timeout_s * 1e9))), None
@@ -202,12 +202,15 @@ class GstreamerSource:
         return SourceUnavailable(f"{self.source_id}: {self._error() or otherwise}", fix=f"{CHECK}; {ENDING}")
 
     def _check_ended(self, timeout_s: float) -> None:
-        """Raises if no sample came for another reason. An element that fails ends the stream too, after it has said so."""
+        """Raises if no sample came for another reason. An element that fails ends the stream too, after it has said so;
+        nvarguscamerasrc says nothing. A camera has no end."""
         self._failure = self._failure or self._error()
         if self._failure:
             raise SourceUnavailable(f"{self.source_id}: {self._failure}", fix=f"{CHECK}: a run with a camera goes on by itself")
         if not self._sink.get_property("eos"):
             raise FrameTimeout(f"{self.source_id}: no frame within {timeout_s:g} s", fix=CHECK)
+        if self.live:
+            raise SourceUnavailable(f"{self.source_id}: the camera's stream has ended", fix=f"{CHECK}: a run goes on by itself")
 
     def _error(self) -> str:
         """What the element that failed first said, "" if none did."""
@@ -256,7 +259,10 @@ class GstreamerSource:
         ours = isinstance(ticks, gst.SystemClock) and ticks.get_property("clock-type") == gst.ClockType.MONOTONIC
         if not self.live or not ours:
             return None
-        running = sample.get_segment().to_running_time(gst.Format.TIME, buffer.pts)
+        segment = sample.get_segment()
+        if segment.format != gst.Format.TIME:
+            return None
+        running = segment.to_running_time(gst.Format.TIME, buffer.pts)
         told: int = self._pipeline.get_base_time() + running
         return told if now - OLDEST_NS < told <= now else None
 

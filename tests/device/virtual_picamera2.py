@@ -90,7 +90,8 @@ def install(root: Path) -> None:
     subprocess.run(["debootstrap", "--variant=minbase", "trixie", root], check=True)
     sources = root / "etc/apt/sources.list"
     mirror = sources.read_text(encoding="utf-8").split()[1]
-    sources.write_text(f"deb {mirror} trixie main\ndeb-src {mirror} sid main\n", encoding="utf-8")
+    newer = f"deb-src [check-valid-until=no] {mirror} sid main"  # a mirror may stand still, and this asks for no fresh news
+    sources.write_text(f"deb {mirror} trixie main\n{newer}\n", encoding="utf-8")
     within(root, f"apt-get update && apt-get install --yes --no-install-recommends {TOOLS}")
     if CERTIFICATES.exists():
         shutil.copy2(CERTIFICATES, root / CERTIFICATES.relative_to("/"))

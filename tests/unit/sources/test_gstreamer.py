@@ -130,6 +130,16 @@ def test_an_element_that_fails_is_a_camera_that_is_gone_and_may_come_back(gst: A
                     opened.read(5.0)
 
 
+def test_a_camera_whose_stream_ends_without_a_word_is_gone_and_may_come_back(gst: Any) -> None:
+    """As nvarguscamerasrc's does. A run would have ended as if all was well."""
+    opened = source(f"{LIVE.replace('is-live', 'num-buffers=3 is-live')},format=RGB ! appsink", buffers=8)
+    for _ in range(2):
+        with opened:
+            assert [read(opened).index for _ in range(3)] == [0, 1, 2]
+            with pytest.raises(SourceUnavailable, match="the camera's stream has ended"):
+                opened.read(5.0)
+
+
 def test_a_device_that_is_not_there(gst: Any) -> None:
     if gst.ElementFactory.find("v4l2src") is None:
         pytest.skip("no element v4l2src")
