@@ -15,6 +15,7 @@ mount -o bind "$5" /opt/edgecell/bundle
 cat > /opt/edgecell/bin/edgecell <<END
 #!/bin/sh
 export PYTHONPATH=/opt/edgecell/repository:/opt/edgecell/site PYTHONDONTWRITEBYTECODE=1
+export LD_LIBRARY_PATH=/opt/edgecell/python/lib  # not the library of another Python that this machine may have
 exec /opt/edgecell/python/bin/$3 -m edgecell "\$@"
 END
 chmod 755 /opt/edgecell/bin/edgecell
