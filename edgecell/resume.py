@@ -4,7 +4,8 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from edgecell.area import light
+from edgecell import area as area_state
+from edgecell import drift as drift_state
 from edgecell.books import Books
 from edgecell.errors import JournalError
 from edgecell.gate import GateState
@@ -25,7 +26,12 @@ class RunState:
 
 def to_state(run: RunState) -> State:
     """As the journal keeps it. MessagePack: numbers exactly as they are. Of the slide it takes along what is near."""
-    gate = run.gate if run.gate.area is None else replace(run.gate, area=light(run.gate.area))
+    area, drift = run.gate.area, run.gate.drift
+    gate = replace(
+        run.gate,
+        area=None if area is None else area_state.light(area),
+        drift=None if drift is None else drift_state.light(drift),
+    )
     return State(body=msgspec.msgpack.encode(_Body(gate=gate, slide=run.slide, books=run.books)), memory=tuple(run.memory))
 
 

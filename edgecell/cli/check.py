@@ -15,6 +15,7 @@ from edgecell.journal import store
 from edgecell.journal.recording import device_key
 from edgecell.messages import Kind
 from edgecell.optics.file import MEASURED, used
+from edgecell.quality.reference import load as load_limits
 from edgecell.routing import open_bundles
 from edgecell.settings import AUTO, JournalSettings, PartSettings, Settings, decode_options
 from edgecell.signature import Trust
@@ -77,6 +78,8 @@ def _looks(chosen: Settings) -> Iterator[tuple[str, Callable[[], Finding]]]:
         yield f"models.{kind}", partial(_look_at_bundle, kind, name, chosen.trust)
     if chosen.optics.file:
         yield "optics", partial(_look_at_optics, chosen)
+    if chosen.qc.limits:
+        yield "qc", partial(_look_at_limits, Path(chosen.qc.limits))
     yield "journal", partial(_look_at_journal, chosen.journal or JournalSettings())
 
 
@@ -146,6 +149,15 @@ def _look_at_optics(chosen: Settings) -> Finding:
     optics = used(chosen.optics.file, pixel_um if isinstance(pixel_um, float) else None)
     held = [name for name in MEASURED if getattr(optics, name) is not None]
     return Finding(subject="optics", ok=True, detail=f"{chosen.optics.file}: {', '.join(held) or 'nothing measured yet'}")
+
+
+def _look_at_limits(path: Path) -> Finding:
+    """The quality check's, which it writes itself."""
+    if not path.exists():
+        return Finding(
+            subject="qc", ok=True, detail=str(path), warning="no such file: make it with edgecell qc --set-reference"
+        )
+    return Finding(subject="qc", ok=True, detail=f"{path}, limits of {load_limits(path).slide}")
 
 
 def _look_at_journal(chosen: JournalSettings) -> Finding:

@@ -162,3 +162,14 @@ def test_a_journal_that_others_keep_to_themselves_is_a_warning(
     result = checked(tmp_path, GOOD)
     assert result.exit_code == 0
     assert "may not be read by this user" in result.stderr
+
+
+def test_the_limits_of_the_quality_check_are_looked_at(tmp_path: Path, bundle: Path) -> None:
+    text = f'[models]\nnucleated = "{bundle}"\n[segmenter]\npart = "stain"\n[qc]\nlimits = "qc.toml"\n'
+    missing = checked(tmp_path, text)
+    assert missing.exit_code == 0
+    assert "make it with edgecell qc --set-reference" in missing.stderr
+    (tmp_path / "qc.toml").write_text('slide = "QC"\nfields = 2\n', encoding="utf-8")
+    refused = checked(tmp_path, text)
+    assert isinstance(refused.exception, SettingsError)
+    assert str(tmp_path / "qc.toml") in refused.exception.what
