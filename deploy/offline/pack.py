@@ -31,7 +31,9 @@ from edgecell.errors import EdgecellError, SettingsError
 
 ROOT = Path(__file__).parents[2]
 BILL = "sbom.cdx.json"
-PAGES = ("*.md", "*.service", "*.service.d", "*.sysusers", "*.rules", "settings")
+PLAIN = ("--quiet", "--no-input", "--no-color", "--disable-pip-version-check")
+"""Says what went wrong, and no more."""
+PAGES = ("*.md", "*.service", "*.sysusers", "*.rules", "boards", "settings")
 """Of deploy/, what a device has a use for."""
 
 
@@ -77,17 +79,7 @@ def _download(needed: Sequence[Pin], target: Target, folder: Path) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("".join(f"{pin.line()}\n" for pin in needed))
         file.flush()
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            "--require-hashes",
-        ]
+        command = [sys.executable, "-m", "pip", "download", *PLAIN, "--no-deps", "--only-binary", ":all:", "--require-hashes"]
         _called([*command, *target.pip_options, "-r", file.name, "-d", str(folder)], f"fetch the wheels for {target}")
 
 
@@ -132,12 +124,11 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _called(command: Sequence[str], what: str) -> None:
-    """Raises EdgecellError with the last line of what a program said, where it fails."""
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    """What the program says goes to stderr. Raises EdgecellError where it fails."""
+    done = subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False)
     if done.returncode != 0:
-        last = (done.stdout.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise EdgecellError(
-            f"cannot {what}: {last}", fix="see what it asks for; pip takes index and proxy from its own settings"
+            f"cannot {what}", fix="see above for why; pip takes its index, proxy and certificates from its own settings"
         )
 
 

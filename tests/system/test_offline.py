@@ -5,6 +5,7 @@ Real virtual environments, edgecell itself in versions that differ by a line, a 
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -167,6 +168,13 @@ def test_the_namespace_has_no_route() -> None:
     program = "import socket; socket.create_connection(('192.0.2.1', 9), timeout=5)"
     done = subprocess.run([*without_network(), sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "Network is unreachable" in done.stderr
+
+
+def test_all_that_the_page_of_the_service_copies_lies_in_the_pack(packs: Mapping[str, Path]) -> None:
+    page = (packs[OLD] / "deploy/service.md").read_text()
+    copied = {*re.findall(r"\bdeploy/[\w./-]*\w", page)}
+    assert "deploy/edgecell.service" in copied
+    assert not {name for name in copied if not (packs[OLD] / name).exists()}
 
 
 @pytest.mark.parametrize(("name", "version"), [("installed", OLD), ("used", OLD), ("upgraded", NEW), ("rolled back", OLD)])
