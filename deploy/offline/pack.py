@@ -132,8 +132,8 @@ def _called(command: Sequence[str], what: str) -> None:
         )
 
 
-def main(words: Sequence[str]) -> int:
-    """Exit code."""
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--machine", choices=MACHINES, required=True, help="what `uname -m` says on the device")
     parser.add_argument("--python", choices=PYTHONS, required=True, help="what `python3 -V` says there")
@@ -144,7 +144,12 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--extra", action="append", default=[], choices=extras, help="may be given several times")
     parser.add_argument("--bundle", action="append", default=[], type=Path, help="folder of a model bundle; several times")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
-    given = parser.parse_args(words)
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str]) -> int:
+    """Exit code."""
+    given = arguments(words)
     try:
         target = Target(machine=given.machine, python=given.python, glibc=_minor(given.glibc))
         needed = pins.needed(ROOT / "requirements", target, given.extra)

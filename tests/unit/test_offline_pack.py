@@ -3,6 +3,8 @@
 import json
 import os
 import pwd
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from offline_packs import made_wheel
 from packaging.tags import Tag, cpython_tags, parse_tag
 
 from deploy.offline import install, pins, sbom
+from deploy.offline import pack as packing
 from deploy.offline.install import Refused, digest
 from deploy.offline.sbom import Wheel
 from deploy.offline.target import MACHINES, PYTHONS, Target
@@ -163,3 +166,16 @@ def test_a_pack_must_fit_the_machine(change: Callable[[dict[str, object]], dict[
     install._fits(fitting)
     with pytest.raises(Refused, match=said):
         install._fits(change(fitting))
+
+
+@pytest.mark.parametrize("page", ["README.md", "deploy/offline.md"])
+def test_the_pages_name_commands_and_options_that_exist(page: str) -> None:
+    text = (REQUIREMENTS.parent / page).read_text(encoding="utf-8")
+    makes = re.findall(r'^make pack FOR="(.*?)"|`make pack FOR="(.*?)"`', text, re.MULTILINE)
+    calls = re.findall(r"^python3 \S*install\.py(.*?)(?:  #.*)?$", text, re.MULTILINE)
+    assert makes
+    assert bool(calls) == (page != "README.md")
+    for words in makes:
+        packing.arguments(shlex.split("".join(words)))  # exits for what it does not take
+    for words in calls:
+        install._arguments(shlex.split(words))
