@@ -77,7 +77,7 @@ class Watch(Stopwatch):
             self.latency_ms[self._settled] = (time.monotonic_ns() - report.captured_ns) / 1e6
         self._settled += 1
         if self._settled % self._every == 0:
-            self.looks[self._settled // self._every - 1] = self._settled, *_process()
+            self.looks[self._settled // self._every - 1] = self._settled, *process()
 
     def sent(self, message: Message) -> None:  # noqa: ARG002 an Observer's
         self.messages += 1
@@ -103,7 +103,7 @@ class Watch(Stopwatch):
         return tuple(found)
 
 
-def _process() -> tuple[float, int, int]:
+def process() -> tuple[float, int, int]:
     """Resident memory in MiB, open file descriptors, threads of this process."""
     fds, threads = (sum(1 for _ in Path("/proc/self", each).iterdir()) for each in ("fd", "task"))
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])

@@ -69,7 +69,7 @@ def command(as_json: bool) -> None:
 def examine(root: Path) -> dict[str, list[Entry]]:
     """Chapter -> entries. root: where /proc, /sys, /dev and /etc are looked for."""
     libraries = [_library(package, module) for package, module in LIBRARIES.items()]
-    chapters = {"machine": list(_machine(root)), "libraries": libraries, "parts": list[Entry](), "bundles": list[Entry]()}
+    chapters = {"machine": list(machine(root)), "libraries": libraries, "parts": list[Entry](), "bundles": list[Entry]()}
     chapters |= {"accelerators": list[Entry](), "engines": list[Entry]()}
     if not any(each.lacks for each in libraries):  # else none of these could be loaded
         # Imported here: with a broken library it does not load, and that is when a doctor is asked.
@@ -85,7 +85,8 @@ def examine(root: Path) -> dict[str, list[Entry]]:
     return chapters
 
 
-def _machine(root: Path) -> Iterator[Entry]:
+def machine(root: Path) -> Iterator[Entry]:
+    """The first chapter. root: as in `examine`."""
     yield Entry(subject="Python", has=f"{platform.python_version()} ({platform.python_implementation()})")
     yield Entry(subject="system", has=f"{_system()}, Linux {platform.release()}, {platform.machine()}")
     yield _processor(root)
