@@ -48,12 +48,17 @@ class Vitals:
         return latest[0]
 
     def _watch(self, look: Callable[[], Device]) -> None:
+        """A sensor that is unplugged during a look costs that look only."""
         before: tuple[str, ...] = ()
         while not self._over.is_set():
-            seen = look()
-            self._latest = seen, clock.monotonic_ns()
-            _tell(before, seen.throttled or ())
-            before = seen.throttled or ()
+            try:
+                seen = look()
+            except OSError as error:
+                LOG.debug("the device could not be looked at: %s", error)
+            else:
+                self._latest = seen, clock.monotonic_ns()
+                _tell(before, seen.throttled or ())
+                before = seen.throttled or ()
             self._over.wait(LOOK_S)
 
 

@@ -24,7 +24,7 @@ class Telemetry:
         self._asked_mode, self._ask_ns = "", 0
 
     def look(self) -> Device:
-        """May take a while, where a sensor is slow to answer. Raises nothing."""
+        """May take a while, where a sensor is slow to answer. Raises OSError where one goes away meanwhile."""
         self._throttling = throttling.look(self._root / "sys", self._throttling.counts)
         free, total = self._disk()
         return Device(

@@ -48,6 +48,23 @@ def test_the_latest_look_is_told_and_the_thread_leaves(caplog: pytest.LogCapture
     ]
 
 
+def test_a_sensor_that_goes_away_costs_one_look() -> None:
+    looks: Iterator[Device | OSError] = iter([OSError("no such device"), DEVICE])
+    over = threading.Event()
+
+    def look() -> Device:
+        seen = next(looks, None)
+        if isinstance(seen, OSError):
+            raise seen
+        if seen is None:
+            over.set()
+        return seen or DEVICE
+
+    with Vitals(look) as watched:
+        assert over.wait(PATIENCE_S)
+    assert watched.latest == DEVICE
+
+
 def test_without_a_look_there_is_no_thread() -> None:
     with Vitals(None) as watched:
         assert of_vitals() == []
