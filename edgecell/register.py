@@ -130,8 +130,9 @@ def _best(one: bytes, other: bytes, size: tuple[int, int], times: int, expected:
     if expected is not None:
         rows, columns = _around(expected[1] + height - 1, 2 * height - 1), _around(expected[0] + width - 1, 2 * width - 1)
     like = _likeness(first, second, rows, columns)
-    y, x = divmod(int(np.argmax(like * _shared(first.shape).roots[rows, columns])), like.shape[1])
-    row, column = _top(like, y, x)
+    roots = _shared(first.shape).roots[rows, columns]
+    y, x = divmod(int(np.argmax(like * roots)), like.shape[1])
+    row, column = _top(like, roots, y, x)
     inside = 0 < row < like.shape[0] - 1 and 0 < column < like.shape[1] - 1  # else its top may lie beyond what was looked at
     right = columns.start + column - (width - 1) + _between(like[row, max(0, column - 1) : column + 2])
     down = rows.start + row - (height - 1) + _between(like[max(0, row - 1) : row + 2, column])
@@ -144,33 +145,34 @@ def _around(place: float, length: int) -> slice:
     return slice(max(0, middle - NEAR_PX), min(length, middle + NEAR_PX + 1))
 
 
-def _top(like: Field, row: int, column: int) -> tuple[int, int]:
+def _top(like: Field, roots: Field, row: int, column: int) -> tuple[int, int]:
     """The likeliest of a shift and its neighbours. What is shared decides between places, not between pixels: with it half a
     small pixel is lost wherever the true shift lies halfway."""
     top, left = max(0, row - 1), max(0, column - 1)
-    around = like[top : row + 2, left : column + 2]
-    y, x = divmod(int(np.argmax(around)), around.shape[1])
+    around = np.s_[top : row + 2, left : column + 2]
+    y, x = divmod(int(np.argmax(np.where(roots[around] > 0, like[around], 0))), like[around].shape[1])
     return top + y, left + x
 
 
 def _likeness(one: _Prepared, other: _Prepared, rows: slice, columns: slice) -> Field:
-    """Correlation coefficient at some of the shifts, 0 where too little is shared."""
+    """Correlation coefficient at some of the shifts, those too that share too little."""
     height, width = one.shape
     product = cv2.mulSpectrums(one.spectrum, other.spectrum, 0, conjB=True)
     wrapped = cv2.idft(product, flags=cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT).astype(np.float32, copy=False)
-    mixed = _unwrapped(_unwrapped(wrapped, height, rows).T, width, columns).T
+    mixed = _unwrapped(_unwrapped(wrapped, height, rows, 0), width, columns, 1)
     means, spreads = (each[rows, columns] for each in (one.means, one.spreads))
     their_means, their_spreads = (each[::-1, ::-1][rows, columns] for each in (other.means, other.spreads))
     like: Field = (mixed - means * their_means) / np.maximum(spreads * their_spreads, np.float32(1e-3))
-    like[_shared(one.shape).roots[rows, columns] == 0] = 0
     return like
 
 
-def _unwrapped(rows: Field, length: int, wanted: slice) -> Field:
-    """Of the rows for shifts 0, 1 .. and, from the end, -1, -2 .., some of those from -(length - 1) on."""
-    before = rows[len(rows) - (length - 1) + wanted.start : len(rows) - (length - 1) + min(wanted.stop, length - 1)]
-    after = rows[max(0, wanted.start - (length - 1)) : max(0, wanted.stop - (length - 1))]
-    unwrapped: Field = np.concatenate([before, after])
+def _unwrapped(wrapped: Field, length: int, wanted: slice, axis: int) -> Field:
+    """Along an axis that holds the shifts 0, 1 .. and, from the end, -1, -2 .., some of those from -(length - 1) on."""
+    first, negative = wrapped.shape[axis] - (length - 1), length - 1
+    before = slice(first + wanted.start, first + min(wanted.stop, negative))
+    after = slice(max(0, wanted.start - negative), max(0, wanted.stop - negative))
+    parts = (wrapped[before], wrapped[after]) if axis == 0 else (wrapped[:, before], wrapped[:, after])
+    unwrapped: Field = np.concatenate(parts, axis)
     return unwrapped
 
 
