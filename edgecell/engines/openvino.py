@@ -180,7 +180,7 @@ def _failures(ov: Any) -> tuple[type[Exception], ...]:
 def _settings(threads: int) -> dict[str, Any]:
     """One stream of fixed threads, and float layers in float32: by itself OpenVINO takes 16 bits where the processor has them.
 
-    Threads are tied to no core: several engines of one process, each with its own, would be tied to the same one.
+    Threads are tied to no core: the kernel moves them where the other threads of the frame path leave room.
     """
     return {
         "INFERENCE_NUM_THREADS": threads,
