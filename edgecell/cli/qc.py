@@ -78,15 +78,12 @@ def command(
     known = None if set_reference else reference.load(file)
     plan = app.plan(_overridden(chosen, source, engine))
     kept = _journal(chosen, journal, no_journal=no_journal, asked=settings_file is not None, part=plan.source.name)
-    measured, models = _measured(plan, fields)
+    measured, models = _measured(plan, fields, file, known)
     if known is None:
         made = reference.reference_of(measured, slide, clock.utc_now(), models)
         reference.save(made, file)
         _tell_reference(made, file, as_json)
         return
-    if known.models != reference.named(models):
-        fix = "make the reference anew with these: --set-reference"
-        raise SettingsError(f"{file}: models are others than those of now, so their counts cannot be compared", fix=fix)
     result = _compared(measured, known, file, chosen.device_id)
     _tell(result, _recorded(result, kept), as_json)
     if not result.passed:
@@ -139,9 +136,13 @@ def _journal(chosen: Settings, folder: str | None, *, no_journal: bool, asked: b
     return kept
 
 
-def _measured(plan: Plan, fields: int) -> tuple[Measured, tuple[Model, ...]]:
+def _measured(plan: Plan, fields: int, file: Path, known: reference.Reference | None) -> tuple[Measured, tuple[Model, ...]]:
+    """What the slide shows, and to which models. Raises SettingsError where the reference in `file` is of others."""
     bar = ProgressBar(console=Console(stderr=True), disable=not sys.stderr.isatty())
     with plan.recogniser() as recogniser, bar:
+        if known is not None and known.models != reference.named(recogniser.models):
+            fix = "make the reference anew with these: --set-reference"
+            raise SettingsError(f"{file}: models are others than those of now, so their counts cannot be compared", fix=fix)
         task = bar.add_task("fields", total=fields)
         found = measure.measure(_frames(plan), recogniser, fields, lambda seen: bar.update(task, completed=seen))
         return found, recogniser.models

@@ -6,6 +6,7 @@ import cv2
 import pytest
 from command_line import Ended, called
 
+from edgecell.drift import FIELDS
 from edgecell.journal.verify import verify
 from edgecell.messages import NOTICE
 from edgecell.signature import new_keys
@@ -15,85 +16,114 @@ from edgecell.sources.phantom.options import Options
 SOURCE = "phantom:width=480,height=320"
 
 
+BOX = """
+device_id = "bench-3"
+models = {}
+[segmenter]
+part = "stain"
+[source]
+part = "phantom"
+width = 480
+height = 320
+[publisher]
+endpoint = "tcp://127.0.0.1:*"
+"""
+"""Without networks, to be quick: the lines of classes are left to one test."""
+
+
 @pytest.fixture(scope="module")
-def limits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The limits that the drawn slide gives."""
-    path = tmp_path_factory.mktemp("qc") / "qc.toml"
-    made = called("qc", "--source", SOURCE, "--limits", path, "--set-reference", "--slide", "QC 3", "--fields", 20)
+def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings, and beside them the limits that the drawn slide gives."""
+    path = tmp_path_factory.mktemp("qc") / "box.toml"
+    path.write_text(f'{BOX}[qc]\nlimits = "qc.toml"\n', encoding="utf-8")
+    made = called("qc", path, "--set-reference", "--slide", "QC 3", "--fields", 20)
     assert (made.code, made.err) == (0, "")
-    assert made.out == f"{path}: what QC 3 showed in 20 fields is the reference now\n{NOTICE}\n"
+    assert made.out == f"{path.parent / 'qc.toml'}: what QC 3 showed in 20 fields is the reference now\n{NOTICE}\n"
     return path
 
 
-def check(limits: Path, *more: object, source: str = SOURCE) -> Ended:
-    return called("qc", "--source", source, "--limits", limits, "--fields", 10, *more)
+def check(box: Path, *more: object) -> Ended:
+    return called("qc", box, "--fields", 10, "--no-journal", *more)
 
 
-def test_the_same_slide_passes_and_nothing_of_the_phantom_is_kept(limits: Path) -> None:
-    ended = check(limits)
+def failed(ended: Ended) -> list[str]:
+    return [line.split("  ")[1].strip() for line in ended.out.splitlines() if line.startswith("FAILED")]
+
+
+def test_the_same_slide_passes(box: Path) -> None:
+    ended = check(box)
     assert (ended.code, ended.err) == (0, "")
-    assert "FAILED" not in ended.out
     assert "QC 3, 10 fields: passed; kept in no journal" in ended.out
+    assert (ended.out.count("passed  "), failed(ended)) == (8 + 3, [])
+
+
+def test_other_fields_of_its_kind_pass(box: Path) -> None:
+    assert failed(check(box, "--source", f"{SOURCE},seed=9")) == []
+
+
+@pytest.mark.parametrize(("change", "line"), [("vignette=0.6", "evenness"), ("pixel_um=0.09", "red_cell_px")])
+def test_what_is_off_fails_by_name(change: str, line: str, box: Path) -> None:
+    ended = check(box, "--source", f"{SOURCE},{change}")
+    assert ended.code == 1
+    assert line in failed(ended)
+    assert f"the quality check of QC 3 failed in {len(failed(ended))} of 11 lines: " in ended.err
+    assert "--set-reference" in ended.err
+
+
+def test_classes_are_compared_too_and_the_phantom_alone_keeps_no_journal(tmp_path: Path) -> None:
+    """With the networks that a run takes by default."""
+    call = ["qc", "--source", SOURCE, "--limits", tmp_path / "qc.toml", "--fields", 10]
+    assert called(*call, "--set-reference").code == 0
+    ended = called(*call)
+    assert (ended.code, failed(ended)) == (0, [])
+    assert "reference slide, 10 fields: passed; kept in no journal" in ended.out
     assert ended.out.count("passed  ") == 8 + 3 + 6
+    (tmp_path / "box.toml").write_text(BOX, encoding="utf-8")
+    other = called("qc", tmp_path / "box.toml", *call[1:])
+    assert other.code == 2
+    assert f"{tmp_path / 'qc.toml'}: models are others than those of now" in other.err
 
 
-@pytest.mark.parametrize(
-    ("change", "line"),
-    [("vignette=0.6", "evenness"), ("pixel_um=0.09", "red_cell_px"), ("seed=9", "")],
-)
-def test_what_is_off_fails_by_name(change: str, line: str, limits: Path) -> None:
-    ended = check(limits, source=f"{SOURCE},{change}")
-    failed = [each.split("  ")[1].strip() for each in ended.out.splitlines() if each.startswith("FAILED")]
-    assert (ended.code == 1) == bool(line)
-    assert line in failed if line else not failed
-    if line:
-        assert f"the quality check of QC 3 failed in {len(failed)} of 17 lines: " in ended.err
-        assert "--set-reference" in ended.err
-
-
-def test_the_result_is_in_the_journal_and_the_runs_after_it_say_so(limits: Path, tmp_path: Path) -> None:
-    journal = tmp_path / "journal"
+def test_the_result_is_in_the_journal_and_the_runs_after_it_say_so(box: Path, tmp_path: Path) -> None:
     new_keys("device", tmp_path)
-    box = tmp_path / "box.toml"
-    box.write_text(
-        f'device_id = "bench-3"\n[qc]\nlimits = "{limits}"\n[source]\npart = "phantom"\nwidth = 480\nheight = 320\n'
-        f'[journal]\npath = "journal"\nkey = "device.signing.key"\n[publisher]\nendpoint = "tcp://127.0.0.1:*"\n',
+    own = tmp_path / "box.toml"
+    own.write_text(
+        f'{BOX}[qc]\nlimits = "{box.parent / "qc.toml"}"\n[journal]\npath = "journal"\nkey = "device.signing.key"\n',
         encoding="utf-8",
     )
-    first = called("qc", box, "--fields", 10, "--json")
+    first = called("qc", own, "--fields", 10, "--json")
     *lines, told = first.documents
     assert (first.code, told["passed"], told["journal_position"], told["device_id"]) == (0, True, 1, "bench-3")
-    assert len(lines) == 17
-    assert all(each["passed"] for each in lines)
-    assert called("run", box, "--max-frames", 2).code == 0
-    assert called("qc", box, "--source", f"{SOURCE},vignette=0.6", "--fields", 10).code == 1
-    shown = called("journal", "show", journal)
+    assert [each["passed"] for each in lines] == [True] * 11
+    assert called("run", own, "--max-frames", 2).code == 0
+    assert called("qc", own, "--source", f"{SOURCE},vignette=0.6", "--fields", 10).code == 1
+    assert called("qc", own, "--fields", 10, "--no-journal").code == 0
+    shown = called("journal", "show", tmp_path / "journal")
     assert "    quality check before it with QC 3, " in shown.out
-    run, one, other = called("journal", "show", journal, "--json").documents
+    assert shown.out.count("failed in evenness") == 1
+    run, one, other = called("journal", "show", tmp_path / "journal", "--json").documents
     assert run["quality_check"] == one["quality_check"]
     assert (one["quality_check"]["passed"], one["quality_check"]["position"]) == (True, 1)
     assert (other["quality_check"]["passed"], other["quality_check"]["slide"]) == (False, "QC 3")
-    assert shown.out.count("failed in evenness") == 1
-    assert (verify(journal).broken, verify(journal).unchecked) == ("", other["quality_check"]["position"])
+    whole = verify(tmp_path / "journal")
+    assert (whole.broken, whole.unchecked) == ("", other["quality_check"]["position"])
 
 
-def test_another_device_s_check_says_nothing_of_a_run(limits: Path, tmp_path: Path) -> None:
-    assert check(limits, "--journal", tmp_path / "journal").code == 0
-    box = tmp_path / "box.toml"
-    box.write_text('device_id = "bench-4"\n[publisher]\nendpoint = "tcp://127.0.0.1:*"\n', encoding="utf-8")
-    run = called("run", box, "--source", SOURCE, "--max-frames", 1, "--journal", tmp_path / "journal")
+def test_another_device_s_check_says_nothing_of_a_run(box: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    assert called("qc", box, "--fields", 10, "--journal", journal).code == 0
+    (tmp_path / "box.toml").write_text(BOX.replace("bench-3", "bench-4"), encoding="utf-8")
+    run = called("run", tmp_path / "box.toml", "--max-frames", 1, "--journal", journal)
     assert run.code == 0, run.err
-    shown, _ = called("journal", "show", tmp_path / "journal", "--json").documents
-    assert shown["quality_check"] is None
+    shown, _ = called("journal", "show", journal, "--json").documents
+    assert (shown["device_id"], shown["quality_check"]) == ("bench-4", None)
 
 
-def test_a_slide_that_rests_tells_nothing(limits: Path, tmp_path: Path) -> None:
-    fields = tmp_path / "fields"
-    fields.mkdir()
+def test_a_slide_that_rests_tells_nothing(box: Path, tmp_path: Path) -> None:
     image = drawn()
     for number in range(12):
-        cv2.imwrite(str(fields / f"{number}.png"), image)
-    ended = check(limits, source=f"images:{fields}")
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+    ended = check(box, "--source", f"images:{tmp_path}")
     assert ended.code == 5
     assert "1 different fields could be counted (the others show the same field again)" in ended.err
 
@@ -105,14 +135,6 @@ def drawn() -> "cv2.typing.MatLike":
     return frame.image[..., ::-1]
 
 
-def test_other_models_are_not_compared(limits: Path, tmp_path: Path) -> None:
-    other = tmp_path / "qc.toml"
-    other.write_text(limits.read_text(encoding="utf-8").replace("nucleated: pbc8", "nucleated: other"), encoding="utf-8")
-    ended = check(other)
-    assert ended.code == 2
-    assert f"{other}: models are others than those of now" in ended.err
-
-
 def test_without_limits_it_says_where_they_belong(tmp_path: Path) -> None:
     ended = called("qc")
     assert ended.code == 2
@@ -121,3 +143,18 @@ def test_without_limits_it_says_where_they_belong(tmp_path: Path) -> None:
     assert gone.code == 2
     assert "gone.toml cannot be read" in gone.err
     assert called("qc", "--limits", tmp_path / "x.toml", "--journal", tmp_path, "--no-journal").code == 2
+
+
+def test_a_run_is_compared_with_the_optics_file_of_its_settings(tmp_path: Path) -> None:
+    (tmp_path / "optics.toml").write_text(
+        "size_px = [480, 320]\n[exposure]\nlevel = [250.0, 245.0, 240.0]\naim = [200.0, 252.0]\n", encoding="utf-8"
+    )
+    box = tmp_path / "box.toml"
+    box.write_text(f'{BOX}[optics]\nfile = "optics.toml"\n', encoding="utf-8")
+    ended = called("run", box, "--max-frames", FIELDS + 1, "--no-journal", "--json")
+    assert ended.code == 0, ended.err
+    remarks = [text for message in ended.documents for text in message.get("remarks", ())]
+    assert any(
+        text.startswith("lamp: the background is 1") and text.endswith("less than in the optics file") for text in remarks
+    )
+    assert any(text.startswith("white point: ") for text in remarks)
