@@ -9,7 +9,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from libcamera_edits import UNPLUGGED
@@ -20,6 +22,12 @@ from edgecell.messages import Frame
 from edgecell.sources import raspberry
 from edgecell.sources.raspberry import PicameraOptions, PicameraSource
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SETTINGS = Path(__file__).parents[2] / "deploy/settings/raspberry-pi-5.toml"
 PERIOD_US = 200_000
 BARS = [(255, 255, 255), (255, 255, 0), (0, 255, 255), (0, 255, 0), (255, 0, 255), (255, 0, 0), (0, 0, 255), (0, 0, 0)]
 """RGB, from the left."""
@@ -43,15 +51,15 @@ def read(source: PicameraSource) -> Frame:
     return frame
 
 
-@pytest.mark.parametrize("buffers", [2, 6])
-def test_twelve_frames_have_no_gap_and_the_sensor_s_times(buffers: int) -> None:
-    start = clock.monotonic_ns()
-    with camera(buffers=buffers) as source:
-        frames = [read(source) for _ in range(12)]
-    assert [frame.index for frame in frames] == list(range(12))
+def test_eight_frames_have_no_gap_and_the_sensor_s_times() -> None:
+    """At a pace that an emulated machine on a busy one keeps."""
+    start, period_us = clock.monotonic_ns(), 500_000
+    with camera(frame_duration_us=period_us) as source:
+        frames = [read(source) for _ in range(8)]
+    assert [frame.index for frame in frames] == list(range(8))
     times = [frame.captured_ns for frame in frames]
     assert start < times[0] < times[-1] < clock.monotonic_ns()
-    assert np.diff(times) == pytest.approx(np.full(11, PERIOD_US * 1000), rel=0.2)
+    assert np.diff(times) == pytest.approx(np.full(7, period_us * 1000), rel=0.2)
 
 
 @pytest.mark.parametrize(("width", "height"), [(160, 96), (640, 480), (1920, 1080)])
@@ -67,6 +75,16 @@ def test_red_green_blue_in_memory(width: int, height: int) -> None:
 def test_exposure_gain_and_colour_gains_are_in_force_from_the_first_frame_on() -> None:
     with camera(exposure_us=2500, gain=3, colour_gains=(1.9, 1.2)) as source:
         assert [read(source).exposure_us for _ in range(3)] == [2500] * 3
+
+
+def test_the_settings_that_ship_for_a_raspberry_pi() -> None:
+    """At a slower pace, as an emulated machine is slow."""
+    options = tomllib.loads(SETTINGS.read_text(encoding="utf-8"))["source"]
+    assert options.pop("part") == "picamera2"
+    with PicameraSource(msgspec.convert(options | {"frame_duration_us": 500_000}, PicameraOptions)) as source:
+        frame = read(source)
+    assert frame.image.shape == (1080, 1920, 3)
+    assert frame.exposure_us == options["exposure_us"]
 
 
 def test_left_alone_the_camera_chooses() -> None:
