@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell import clock
+from edgecell.errors import FrameCorrupt
 from edgecell.messages import Frame
 from edgecell.protocols import FrameSource
 from edgecell.sources.aravis import AravisSource
@@ -33,6 +34,13 @@ def given(frame: Frame | None) -> Frame:
     if frame is None:
         raise SystemExit("the source ended early")
     return frame
+
+
+def whole(source: FrameSource) -> Frame | None:
+    """The next frame that is whole: a fake camera on a busy machine loses packets."""
+    while True:
+        with suppress(FrameCorrupt):
+            return source.read(PATIENCE_S)
 
 
 def draw(folder: Path) -> list[Image]:

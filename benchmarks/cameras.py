@@ -22,7 +22,7 @@ from statistics import median
 
 import cv2
 
-from benchmarks.camera_feeds import PATIENCE_S, attached, draw, feeds, given
+from benchmarks.camera_feeds import attached, draw, feeds, given, whole
 from edgecell import clock
 from edgecell.errors import EdgecellError
 from edgecell.protocols import FrameSource
@@ -49,9 +49,9 @@ def frames_s(make: Callable[[], FrameSource]) -> float:
     spent_ns = frames = 0
     while frames < FRAMES:
         with make() as source:
-            given(source.read(PATIENCE_S))
+            given(whole(source))
             start = clock.monotonic_ns()
-            while frames < FRAMES and source.read(PATIENCE_S) is not None:
+            while frames < FRAMES and whole(source) is not None:
                 frames += 1
             spent_ns += clock.monotonic_ns() - start
     return frames * 1e9 / spent_ns
@@ -64,7 +64,7 @@ def taking(make: Callable[[], FrameSource]) -> float:
         for _ in range(TAKEN):
             clock.sleep(PAUSE_S)
             start = clock.monotonic_ns()
-            given(source.read(PATIENCE_S))
+            given(whole(source))
             spent_ms.append((clock.monotonic_ns() - start) / 1e6)
     return median(spent_ms)
 
@@ -82,7 +82,7 @@ def written(make: Callable[[], FrameSource]) -> float:
                 clock.sleep(PAUSE_S)
                 tracemalloc.reset_peak()
                 before, _ = tracemalloc.get_traced_memory()
-                frame = given(source.read(PATIENCE_S))
+                frame = given(whole(source))
                 _, peak = tracemalloc.get_traced_memory()
                 shares.append((peak - before) / frame.image.nbytes)
     finally:

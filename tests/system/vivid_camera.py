@@ -1,4 +1,4 @@
-"""What the v4l2 source does with the kernel's virtual camera. test_v4l2_vivid.py runs this in a machine that has one."""
+"""What the v4l2 source does with the kernel's virtual camera. test_v4l2_kernel.py runs this in a machine that has one."""
 
 import fcntl
 import json
