@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from edgecell.errors import SettingsError
 from edgecell.messages import Frame
-from edgecell.optics.correct import Correction, spread, weights
+from edgecell.optics.correct import Correction, evening, in_steps, spread, weights
 from edgecell.optics.file import FlatField, Optics, PixelSize, WhiteBalance
 
 SIZE = (96, 64)
@@ -34,14 +34,31 @@ def clear() -> NDArray[np.float64]:
     return np.stack([spread(grid, SIZE) for grid in (FLAT.red, FLAT.green, FLAT.blue)], axis=2)
 
 
-def test_every_value_is_the_formula_s_rounded(noise: NDArray[np.uint8]) -> None:
+def test_every_value_is_the_formula_s_to_half_a_step_of_the_factors(noise: NDArray[np.uint8]) -> None:
+    """Factors are bytes, so they are off by half a 255th of the largest; then the value is rounded."""
     optics = msgspec.structs.replace(BARE, flat=FLAT, white=WhiteBalance(level=(210.0, 200.0, 190.0), aim=230.0))
     above = clear() - np.array(FLAT.dark)
     factor = above.max(axis=(0, 1)) / above * 230.0 / np.array([210.0, 200.0, 190.0])
-    exact = np.clip((noise.astype(float) - np.array(FLAT.dark)).clip(0) * factor, 0, 255)
+    values = (noise.astype(float) - np.array(FLAT.dark)).clip(0)
     got = Correction(optics, "optics.toml")(frame(noise)).image
     assert got.dtype == np.uint8
-    assert np.abs(got - exact).max() <= 0.5001
+    inside = values * factor < 254
+    off = np.abs(got - values * factor)[inside] - values[inside] * factor.max() / 255 / 2
+    assert off.max() <= 0.5001
+    assert (got[values * factor > 258] == 255).all()
+
+
+def test_it_is_one_table_of_all_values_by_all_factors(noise: NDArray[np.uint8]) -> None:
+    """Bit for bit, whatever instructions OpenCV finds on the machine."""
+    flat = msgspec.structs.replace(FLAT, dark=(0.0, 0.0, 0.0))
+    factors, step = in_steps(evening(flat, SIZE))
+    values = np.arange(256, dtype=np.float64)
+    table = np.clip(np.rint(np.outer(values, values) * step), 0, 255)
+    got = Correction(msgspec.structs.replace(BARE, flat=flat), "")(frame(noise)).image
+    assert np.abs(np.outer(values, values) * step % 1 - 0.5).min() > 1e-6, (
+        "no value lies so near a half that rounding may differ"
+    )
+    assert np.array_equal(got, table[factors, noise])
 
 
 def test_clear_background_comes_out_even_and_white() -> None:
