@@ -2,8 +2,8 @@
 
 Dark level, flat field and white balance are one factor for every value of a frame, worked out once and kept as a byte, in steps
 of a 255th of the largest: what comes of a value is as if looked up in a table of all values by all factors. OpenCV multiplies
-bytes faster than a table is read, and a map of bytes is a quarter of the memory that one of floats is. A factor is off by half a
-step at most: where the largest is 2, by one grey value of 255. Nothing here learns from frames.
+bytes faster than a table is read, and a map of bytes is a quarter of the memory that one of floats is. A factor is off by half
+a step at most: where the largest is 2, by one grey value of 255. Nothing here learns from frames.
 """
 
 from dataclasses import replace

@@ -136,6 +136,13 @@ def test_fields_in_the_shade_are_counted_as_those_in_the_light(tiny: Path, tmp_p
     assert picture[:HEIGHT].astype(float).mean() > shaded(field(0)).mean() * 1.2
 
 
+def test_bench_times_the_correction_as_a_stage_of_its_own(bench: Path) -> None:
+    seen = with_optics(bench, msgspec.structs.replace(TOLD, flat=SHADED))
+    [told] = called("bench", "--settings", seen, "--frames", "3", "--warmup", "0", "--preload", "--json").documents
+    assert list(told["stages_ms"])[:4] == ["read", "wait", "correct", "gate"]
+    assert 0 < told["stages_ms"]["correct"]["p50"] < 1000
+
+
 def test_the_focus_of_the_file_limits_the_gate_from_the_first_frame_on() -> None:
     assert limits_of(None) == Limits()
     assert limits_of(0.42).blur_um == 0.42
