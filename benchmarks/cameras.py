@@ -1,6 +1,7 @@
 """Frames a second, and copies a frame, of every source at 1920x1080, beside OpenCV reading a video of the same fields.
 
     python -m benchmarks.cameras --rounds 5
+    python -m benchmarks.cameras --device /dev/video0 --fourcc YUYV      # a camera, which OpenCV reads in turns with edgecell
 
 `opencv` is cv2.VideoCapture on Motion JPEG, and cvtColor to RGB: how one would read a camera first. It has its turn before each
 source, in each round. `ratio` is frames a second over OpenCV's, round by round, the median.
@@ -22,17 +23,23 @@ from statistics import median
 
 import cv2
 
-from benchmarks.camera_feeds import attached, draw, feeds, given, whole
+from benchmarks.camera_feeds import HEIGHT, WIDTH, attached, draw, feeds, given, made, whole
 from edgecell import clock
 from edgecell.errors import EdgecellError
 from edgecell.protocols import FrameSource
+from edgecell.sources.v4l2 import V4l2Source
 
 FRAMES, TAKEN, PAUSE_S = 30, 7, 0.1
 
 
-def opencv(video: Path) -> float:
-    """Frames a second."""
+def opencv(video: Path, fourcc: str = "") -> float:
+    """Frames a second of a video, or, with its format, of a camera. The first frame is left out."""
     reader = cv2.VideoCapture(str(video))
+    if fourcc:
+        reader.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*fourcc))
+        reader.set(cv2.CAP_PROP_FRAME_WIDTH, WIDTH)
+        reader.set(cv2.CAP_PROP_FRAME_HEIGHT, HEIGHT)
+    reader.read()
     start = clock.monotonic_ns()
     for _ in range(FRAMES):
         more, image = reader.read()
@@ -90,8 +97,8 @@ def written(make: Callable[[], FrameSource]) -> float:
     return median(shares)
 
 
-def measured(make: Callable[[], FrameSource], video: Path, rounds: int) -> dict[str, object]:
-    pairs = [(opencv(video), frames_s(make)) for _ in range(rounds)]
+def measured(make: Callable[[], FrameSource], video: Path, rounds: int, fourcc: str = "") -> dict[str, object]:
+    pairs = [(opencv(video, fourcc), frames_s(make)) for _ in range(rounds)]
     times = written(make)
     return {
         "frames_s": round(median(source for _, source in pairs), 1),
@@ -107,7 +114,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="sources whose name begins so")
+    parser.add_argument("--device", type=Path, help="a V4L2 camera with 1920x1080, instead of all others")
+    parser.add_argument("--fourcc", default="MJPG", help="its format")
     asked = parser.parse_args()
+    if asked.device:
+        options = {"device": str(asked.device), "fourcc": asked.fourcc, "width": WIDTH, "height": HEIGHT}
+        told = measured(lambda: made(V4l2Source, options), asked.device, asked.rounds, asked.fourcc)
+        print(json.dumps({"source": f"v4l2 {asked.fourcc} ({asked.device})", **told}))
+        return
     with tempfile.TemporaryDirectory() as name, attached():
         folder = Path(name)
         for source, make in feeds(folder, draw(folder)).items():
