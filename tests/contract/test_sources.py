@@ -26,6 +26,8 @@ from edgecell.protocols import FrameSource, Probe, Seekable
 from edgecell.sources import TABLE
 
 FRAMES = 4
+V4L2_NODE = os.environ.get("EDGECELL_TEST_V4L2")
+"""A camera that is read in place of the stand-in for the kernel."""
 REAL_PICAMERA2 = os.environ.get("EDGECELL_TEST_PICAMERA2") == "real"
 """No stand-in for it: tests/device/virtual_picamera2.py runs these tests where there is a camera that it finds."""
 Settings = Mapping[str, object]
@@ -43,6 +45,8 @@ def images_settings(tmp_path: Path) -> Settings:
 
 
 def v4l2_settings(tmp_path: Path) -> Settings:
+    if V4L2_NODE:
+        return {"device": V4L2_NODE, "fourcc": "YUYV", "width": 640, "height": 480, "fps": 10}
     node = tmp_path / "video0"
     node.touch()
     return {"device": str(node), "width": 160, "height": 96}
@@ -79,8 +83,10 @@ MAKERS: Mapping[str, Callable[[Path], Settings]] = {
 STAND_INS: dict[str, Callable[[], object]] = {"picamera2": lambda: Picamera2, "v4l2": V4l2Camera}
 if REAL_PICAMERA2:
     del STAND_INS["picamera2"]
+if V4L2_NODE:
+    del STAND_INS["v4l2"]
 CAMERAS = {"aravis", "basler", "picamera2", "v4l2"}
-MOVING = {"aravis"}
+MOVING = {"aravis", *(["v4l2"] if V4L2_NODE else [])}
 """What these show goes on when nobody looks."""
 
 
