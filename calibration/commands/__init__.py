@@ -24,6 +24,7 @@ COMMANDS = (
     "evaluate-cells",
     "evaluate-gate",
     "evaluate-drift",
+    "evaluate-qc",
     "adapt-curve",
     "reread",
     "fetch",
