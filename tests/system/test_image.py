@@ -1,7 +1,8 @@
 """deploy/Dockerfile: hadolint finds no fault with it, and what it says, done in Debian's files, works on a read-only root.
 
 The second part needs root and a folder with the base image's files, which EDGECELL_DEBIAN_ROOT names
-(`debootstrap --variant=minbase trixie FOLDER`). It fetches every library: some minutes.
+(`debootstrap --variant=minbase trixie FOLDER`). It fetches every library: some minutes. A folder for another processor will do
+where the kernel runs its programs (qemu-user and binfmt_misc): half an hour for aarch64 on x86_64.
 """
 
 import json
