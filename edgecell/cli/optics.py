@@ -1,7 +1,8 @@
 """`edgecell optics`: what camera and objective do to a picture, measured once and used by every run."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from edgecell.optics import clear, lines, redcells
 from edgecell.optics import file as optics_file
 from edgecell.optics.correct import Correction, evening
 from edgecell.optics.file import Exposure, FlatField, Focus, Grid, Optics, PixelSize, Rgb, WhiteBalance
+from edgecell.preprocess import resized
 from edgecell.settings import Settings
 
 Table = PixelSize | FlatField | WhiteBalance | Exposure | Focus
@@ -113,15 +115,22 @@ def _by_lines(pitch_um: float) -> Measure:
 
 def _by_red_cells(frames: int | None) -> Measure:
     def measure(shown: Pictures, _: Optics | None) -> PixelSize:
-        found, pixel_um = [np.zeros((0, 2))], None
-        with app.plan(Settings(models={})).recogniser() as recogniser:
-            for frame in shown.take(frames or 24, "Move over fields with red cells that lie apart, in focus."):
-                seen = recogniser.segmenter.segment(frame)
-                pixel_um = seen.pixel_um or pixel_um
-                found.append(redcells.diameters(seen.cells, (frame.image.shape[1], frame.image.shape[0])))
-        return redcells.pixel_size(np.concatenate(found), pixel_um, clock.utc_now())
+        seen = list(shown.take(frames or 24, "Move over fields with red cells that lie apart, in focus."))
+        return redcells.settled(partial(_red_cells, seen), clock.utc_now())
 
     return measure
+
+
+def _red_cells(seen: Sequence[Frame], longer: float) -> tuple[NDArray[np.float64], float | None]:
+    """What `redcells.settled` looks at. A segmenter for each look: it pools the scale of what it has seen."""
+    found, pixel_um = [np.zeros((0, 2))], None
+    with app.plan(Settings(models={})).recogniser() as recogniser:
+        for frame in seen:
+            size = redcells.drawn_out((frame.image.shape[1], frame.image.shape[0]), longer)
+            cells = recogniser.segmenter.segment(replace(frame, image=resized(frame.image, size)))
+            pixel_um = cells.pixel_um or pixel_um
+            found.append(redcells.diameters(cells.cells, size))
+    return np.concatenate(found), pixel_um
 
 
 def _scale_words(found: PixelSize) -> str:

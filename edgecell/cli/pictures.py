@@ -57,7 +57,7 @@ class Pictures:
     def _frames(self, source: FrameSource, most: int, word: str) -> Iterator[Frame]:
         if word and sys.stdin.isatty():
             click.echo(word, err=True)
-            click.pause("Press Enter when it is done ...", err=True)
+            click.prompt("Press Enter when it is done", default="", show_default=False, prompt_suffix=" ... ", err=True)
         for _ in range(STALE if source.live and self._taken else 0):
             _next(source)
         for _ in range(most):

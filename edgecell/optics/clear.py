@@ -50,7 +50,7 @@ def small(image: NDArray[np.uint8], name: str) -> Field:
     """A picture uint8 (H, W, 3) averaged to SIDE px: float64 (h, w, 3). Raises NotMeasurable, naming it, if it is clipped."""
     clipped = float((image[::4] >= CLIPPED).any(axis=2).mean())
     if clipped > MOST_CLIPPED:
-        what = f"{name}: {100 * clipped:.0f} % of it are at the end of the scale ({CLIPPED} of 255 and more)"
+        what = f"{name}: {100 * clipped:.1f} % of it are at the end of the scale ({CLIPPED} of 255 and more)"
         raise NotMeasurable(what, fix="shorten the exposure or dim the lamp, and take the pictures anew")
     height, width = image.shape[:2]
     scale = min(1.0, SIDE / max(height, width))

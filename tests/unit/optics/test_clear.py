@@ -75,7 +75,7 @@ def half_lit() -> NDArray[np.uint8]:
 @pytest.mark.parametrize(
     ("images", "named"),
     [
-        ([clear_picture(SIZE, 1, (262.0, 240.0, 230.0))], r"picture 0: \d+ % of it are at the end of the scale"),
+        ([clear_picture(SIZE, 1, (262.0, 240.0, 230.0))], r"picture 0: [\d.]+ % of it are at the end of the scale"),
         ([np.zeros((480, 640, 3), np.uint8)], "grey value of 0"),
         ([clear_picture(SIZE, 1), clear_picture(SIZE, 2, (180.0, 170.0, 150.0))], r"off its median .* in one of 2 pictures"),
         ([clear_picture(SIZE, 1, (230.0, 200.0, 60.0))], "one channel is 3 times another"),

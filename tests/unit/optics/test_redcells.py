@@ -1,5 +1,6 @@
 """Red cells as a ruler for both sides of a pixel, on discs drawn with the spread of real cells."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgecell.errors import NotMeasurable
 from edgecell.messages import NUCLEATED, RED_BLOOD_CELL, Cell
-from edgecell.optics.redcells import diameters, pixel_size
+from edgecell.optics.redcells import Diameters, diameters, settled
 
 
 class Mask(NamedTuple):
@@ -44,19 +45,30 @@ def drawn(count: int, pixel_um: tuple[float, float], spread: float = 0.06, kind:
     return cells
 
 
-@pytest.mark.parametrize("pixel_um", [(0.1, 0.1), (0.1, 0.12), (0.11, 0.1)])
-def test_both_sides_are_found(pixel_um: tuple[float, float]) -> None:
-    """Taking pixels for squares a segmenter measures the geometric mean."""
+def looked(pixel_um: tuple[float, float], longer: float, count: int = 120) -> tuple[Diameters, float]:
+    """As a segmenter sees them that makes drawn-out cells rounder by half."""
     mean_um = float(np.sqrt(pixel_um[0] * pixel_um[1]))
-    found = pixel_size(diameters(drawn(120, pixel_um), (640, 480)), mean_um, "")
-    assert found.pixel_um == pytest.approx(pixel_um, rel=0.02)
+    rest = (np.log(pixel_um[0] / pixel_um[1]) - longer) / 2
+    seen = (mean_um * float(np.exp(rest / 2)), mean_um * float(np.exp(-rest / 2)))
+    return diameters(drawn(count, seen), (640, 480)), mean_um
+
+
+@pytest.mark.parametrize("pixel_um", [(0.1, 0.1), (0.1, 0.125), (0.11, 0.1), (0.13, 0.09)])
+def test_both_sides_are_found_by_a_segmenter_that_makes_cells_rounder(pixel_um: tuple[float, float]) -> None:
+    found = settled(partial(looked, pixel_um), "")
+    assert found.pixel_um == pytest.approx(pixel_um, rel=0.03)
     assert found.samples == (120, 120)
     assert all(0.04 <= error < 0.05 for error in found.uncertainty), "people differ by 4 %"
 
 
 def test_sides_that_differ_by_chance_are_one() -> None:
-    across, down = pixel_size(diameters(drawn(40, (0.1, 0.101)), (640, 480)), 0.1, "").pixel_um
-    assert across == down == 0.1
+    across, down = settled(partial(looked, (0.1, 0.101), count=40), "").pixel_um
+    assert across == down == pytest.approx(0.1005, rel=1e-3)
+
+
+def test_cells_that_are_never_round_are_refused() -> None:
+    with pytest.raises(NotMeasurable, match="not round however the frames are drawn out"):
+        settled(lambda _: looked((0.1, 0.125), 0.0), "")
 
 
 def test_only_whole_single_red_cells_are_measured() -> None:
@@ -67,13 +79,13 @@ def test_only_whole_single_red_cells_are_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "spread", "pixel_um", "named"),
-    [
-        (29, 0.06, 0.1, "29 single red cells, 30 are needed"),
-        (200, 0.5, 0.1, "differ by"),
-        (60, 0.06, None, "60 single red cells"),
-    ],
+    ("count", "spread", "named"), [(29, 0.06, "29 single red cells, 30 are needed"), (200, 0.5, "differ by")]
 )
-def test_few_or_unlike_cells_are_refused(count: int, spread: float, pixel_um: float | None, named: str) -> None:
+def test_few_or_unlike_cells_are_refused(count: int, spread: float, named: str) -> None:
     with pytest.raises(NotMeasurable, match=named):
-        pixel_size(diameters(drawn(count, (0.1, 0.1), spread), (640, 480)), pixel_um, "")
+        settled(lambda _: (diameters(drawn(count, (0.1, 0.1), spread), (640, 480)), 0.1), "")
+
+
+def test_an_unknown_scale_is_no_microscope_s() -> None:
+    with pytest.raises(NotMeasurable, match="no microscope's"):
+        settled(lambda _: (looked((0.1, 0.1), 0.0)[0], None), "")
