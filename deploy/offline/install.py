@@ -138,9 +138,7 @@ class Installation:
             try:
                 self._build(folder, pack, about, system_site_packages)
                 self._examine(folder)
-                os.sync()
-                (folder / DONE).write_text(json.dumps({**about, "pack": sha256}) + "\n", encoding="utf-8")
-                os.sync()
+                _finish(folder, {**about, "pack": sha256})
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -161,7 +159,7 @@ class Installation:
             if before["current"] not in (None, name):
                 self._point(before)
                 _systemctl("restart", unit)
-            raise Refused(f"{unit} does not start with {name}; {before['current']} is used", fix=f"journalctl -u {unit} -n 50")
+            raise Refused(f"{unit} does not start with {name}; in use is {self.linked('current')}", fix=f"journalctl -u {unit}")
 
     def remove(self, name: str) -> None:
         """Delete a version that is not in use. Raises Refused."""
@@ -179,6 +177,8 @@ class Installation:
         (folder / "bundles").mkdir()
         if (pack / "bundles").is_dir():
             shutil.copytree(pack / "bundles", folder / "bundles", dirs_exist_ok=True)
+        for path in (folder / "bundles", *folder.glob("bundles/**/*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # whatever the medium says: the service reads them as another user
         shutil.copyfile(pack / INSTALLER, folder / INSTALLER)
 
     def _examine(self, folder: Path) -> None:
@@ -202,6 +202,15 @@ class Installation:
                 (self.root / link).unlink(missing_ok=True)
             else:
                 _link(self.root / link, f"versions/{version}")
+
+
+def _finish(folder: Path, about: Mapping[str, Any]) -> None:
+    """Say that a version is whole, once all of it is on the disk."""
+    os.sync()
+    with (folder / DONE).open("w", encoding="utf-8") as file:
+        file.write(json.dumps(about) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _link(link: Path, target: str) -> None:
@@ -241,7 +250,14 @@ def _called(command: Sequence[str], failed: str, user: str | None) -> str:
         kept["HOME"] = who.pw_dir
     environment = {**kept, "PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     done: subprocess.CompletedProcess[str] = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **identity
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+        **identity,
     )
     if done.returncode != 0:
         last = (done.stdout.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
