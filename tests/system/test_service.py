@@ -134,6 +134,11 @@ def test_what_the_boards_bring_besides_is_there(seen: dict[str, dict[str, Any]])
     assert board["argus"]
 
 
+def test_systemctl_says_where_it_does_not_come_up(seen: dict[str, dict[str, Any]]) -> None:
+    """Which is what takes an upgrade back: deploy/offline/install.py --restart."""
+    assert seen["in vain"]["code"] != 0
+
+
 def test_prometheus_reads_it_beside_the_run(seen: dict[str, dict[str, Any]]) -> None:
     metrics = seen["metrics"]
     assert (metrics["code"], metrics["up"]) == (0, ["edgecell_up 1.0"]), metrics["said"]
