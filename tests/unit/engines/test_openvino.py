@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import ENVIRONMENT
+from command_line import ENVIRONMENT, called
 from numpy.typing import NDArray
 
 from edgecell import app
@@ -182,3 +182,19 @@ def test_importing_it_tells_nobody(program: str, wait: float, quiet: bool, tmp_p
     assert done.stdout == "True\n"
     assert ("out" not in done.stderr) is quiet
     assert (not list(tmp_path.iterdir())) is quiet
+
+
+def test_a_whole_run_counts_what_it_counts_on_onnx_runtime() -> None:
+    """Segmenter and classifier, on the drawn slide; the last digit of a probability may decide one cell otherwise."""
+    counts = {}
+    for engine in ("openvino", "onnxrt"):
+        given = ("--source", "phantom:width=640,height=480", "--max-frames", "3", "--no-journal", "--json")
+        ended = called("run", *given, "--publish", "tcp://127.0.0.1:*", "--engine", engine)
+        assert ended.code == 0, ended.err
+        last = [each for each in ended.documents if each["schema"] == "counts/1"][-1]
+        assert all(
+            each["engine"].startswith("openvino " if engine == "openvino" else "onnxruntime ") for each in last["models"]
+        )
+        counts[engine] = last["cells_total"]
+    assert counts["onnxrt"] > 50
+    assert abs(counts["openvino"] - counts["onnxrt"]) <= 0.02 * counts["onnxrt"]
