@@ -80,7 +80,8 @@ def _download(needed: Sequence[Pin], target: Target, folder: Path) -> None:
         file.write("".join(f"{pin.line()}\n" for pin in needed))
         file.flush()
         command = [sys.executable, "-m", "pip", "download", *PLAIN, "--no-deps", "--only-binary", ":all:", "--require-hashes"]
-        _called([*command, *target.pip_options, "-r", file.name, "-d", str(folder)], f"fetch the wheels for {target}")
+        what = f"fetch the wheels for {target} (a newer --glibc may have more)"
+        _called([*command, *target.pip_options, "-r", file.name, "-d", str(folder)], what)
 
 
 def _write_about(folder: Path, target: Target, wheels: Sequence[Wheel], extras: Sequence[str]) -> None:
