@@ -99,4 +99,4 @@ def _limits(control: Control) -> str:
 
 
 def _none(part: str, probe: Probe) -> str:
-    return f"{part}: {probe.missing or 'ready; it finds no camera by itself'}"
+    return f"{part}: {probe.missing or 'ready, no camera found'}"

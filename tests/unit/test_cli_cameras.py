@@ -80,4 +80,4 @@ def test_without_cameras_each_source_says_what_it_lacks(monkeypatch: pytest.Monk
     monkeypatch.setattr(part, "attached", classmethod(lambda cls: ()))
     monkeypatch.setattr(part, "probe", classmethod(lambda cls: Probe(usable=False, version="", missing="no node: plug")))
     ended = called("cameras")
-    assert (ended.code, ended.out.splitlines()) == (0, ["v4l2: no node: plug", "images: ready; it finds no camera by itself"])
+    assert (ended.code, ended.out.splitlines()) == (0, ["v4l2: no node: plug", "images: ready, no camera found"])
