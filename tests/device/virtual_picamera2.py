@@ -2,11 +2,11 @@
 
     python tests/device/virtual_picamera2.py FOLDER
 
-FOLDER comes to hold a Debian 13 (2.5 GB) with picamera2, with libcamera, of which the virtual camera is built after
+FOLDER comes to hold a Debian 13 (1.7 GB) with picamera2, with libcamera, of which the virtual camera is built after
 libcamera_edits.py, and with a kernel that has the dma-heap that picamera2 takes its buffers from. QEMU boots that kernel, and
 pytest runs there the contract of every source and picamera2_camera.py. Needs root, debootstrap, qemu-system-x86_64, busybox
-(static) and, the first time, a network. A quarter of an hour the first time, three minutes every other. What it says is kept in
-FOLDER/log.
+(static) and, the first time, a network. Forty minutes the first time, four every other, on two busy cores. What it says is kept
+in FOLDER/log.
 """
 
 import os
