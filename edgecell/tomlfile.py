@@ -62,7 +62,7 @@ def converted(
         return msgspec.convert(table, struct, strict=strict, dec_hook=dec_hook)
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
-        keys = [key for key in re.split(r"[.\[]", place.rstrip("`").replace("[...]", "")) if key]
+        keys = [key for key in re.split(r"[.\[\]]+", place.rstrip("`").replace("[...]", "")) if key]
         raise _settings_error(text, keys, struct, where) from None
 
 

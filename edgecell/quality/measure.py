@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import cv2
 import msgspec
@@ -26,13 +26,14 @@ PATIENCE = 50
 _BLOCKS = (6, 4)  # across and down: of each the mean says how evenly the field is lit
 
 Small = NDArray[np.uint8]
+Finite = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 
 
 class PerField(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Cells of a kind in a field: mean and standard deviation over the fields."""
 
-    mean: float
-    sd: float
+    mean: Finite
+    sd: Finite
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):

@@ -45,7 +45,9 @@ BLUR = 1.5
 DIRT = 0.002
 """Share of the frame that dirt may cover beyond what it did."""
 
-Range = tuple[float, float]
+Bound = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+"""Of a limit. Neither inf nor nan: the journal is JSON, which has none."""
+Range = tuple[Bound, Bound]
 Cells = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 

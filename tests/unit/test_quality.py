@@ -82,6 +82,11 @@ def test_the_file_says_what_was_measured(tmp_path: Path) -> None:
         ("evenness", "eveness", "did you mean evenness"),
         ("blur_um = [0.0, 0.3]", "blur_um = [0.3, 0.0]", "blur_um needs the lower limit first"),
         ("mean = 40.0\n", "", "per_field.mean is missing"),
+        ("mean = 40.0\n", "mean = nan\n", "per_field.mean: expected `float` >= 0.0"),
+        ("sd = 8.0\n", "sd = inf\n", "per_field.sd: expected `float` <= "),
+        ("sd = 8.0\n", "sd = -8.0\n", "per_field.sd: expected `float` >= 0.0"),
+        ("blur_um = [0.0, 0.3]", "blur_um = [0.0, inf]", r"limits\.blur_um\.1: expected `float` <= "),
+        ("blur_um = [0.0, 0.3]", "blur_um = [-inf, 0.3]", r"limits\.blur_um\.0: expected `float` >= "),
     ],
 )
 def test_a_wrong_file_is_refused_by_its_name_and_field(old: str, new: str, words: str, tmp_path: Path) -> None:
