@@ -149,22 +149,20 @@ def _measured(plan: Plan, fields: int, file: Path, known: reference.Reference | 
 
 
 def _frames(plan: Plan) -> Iterator[Frame]:
-    """Of the plan's source; those that cannot be used are passed over. Raises FrameTimeout, SourceUnavailable."""
-    silent_ns = clock.monotonic_ns()
+    """Of the plan's source; those that cannot be used are passed over. Raises SourceError where none comes for too long."""
     with plan.source.make() as source:
+        silent_ns = clock.monotonic_ns()
         while True:
             try:
                 frame = source.read(GLANCE_S)
-            except FrameCorrupt:
-                continue
-            except FrameTimeout:
+            except (FrameTimeout, FrameCorrupt):
                 if clock.monotonic_ns() - silent_ns > plan.settings.run.read_timeout_s * 1e9:
                     raise
                 continue
             if frame is None:
                 return
-            silent_ns = clock.monotonic_ns()
             yield frame
+            silent_ns = clock.monotonic_ns()  # a slow machine that looks at a frame is no silent camera
 
 
 def _recorded(result: QualityChecked, kept: JournalSettings | None) -> Receipt | None:

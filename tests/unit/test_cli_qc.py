@@ -1,14 +1,17 @@
 """`edgecell qc`: on the drawn slide, whole, from the source to the journal."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
 from command_line import Ended, called
 
+from edgecell import clock, pipeline
 from edgecell.drift import FIELDS
+from edgecell.errors import FrameCorrupt, FrameTimeout
 from edgecell.journal.verify import verify
-from edgecell.messages import NOTICE
+from edgecell.messages import NOTICE, Frame
 from edgecell.signature import new_keys
 from edgecell.sources.phantom import PhantomSource
 from edgecell.sources.phantom.options import Options
@@ -126,6 +129,44 @@ def test_a_slide_that_rests_tells_nothing(box: Path, tmp_path: Path) -> None:
     ended = check(box, "--source", f"images:{tmp_path}")
     assert ended.code == 5
     assert "1 different fields could be counted (the others show the same field again)" in ended.err
+
+
+def test_a_camera_of_which_every_frame_is_damaged_is_not_waited_for_for_ever(
+    box: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(source: PhantomSource, timeout_s: float) -> Frame:
+        raise FrameCorrupt("phantom: a damaged frame", fix="check the cable", index=0)
+
+    monkeypatch.setattr(PhantomSource, "read", damaged)
+    own = tmp_path / "box.toml"
+    own.write_text(f'{BOX}[qc]\nlimits = "{box.parent / "qc.toml"}"\n[run]\nread_timeout_s = 0.2\n', encoding="utf-8")
+    ended = check(own)
+    assert ended.code == 5
+    assert "a damaged frame. Fix: check the cable" in ended.err
+
+
+def test_time_that_is_spent_on_a_frame_is_no_silence_of_the_camera(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The camera needs a second for a frame, a look at it takes a minute."""
+    now_ns, late = [0], [False]
+    take = PhantomSource.read
+
+    def read(source: PhantomSource, timeout_s: float) -> Frame | None:
+        late[0] = not late[0]
+        if late[0]:
+            now_ns[0] += 10**9
+            raise FrameTimeout("phantom: no frame", fix="wait")
+        return take(source, timeout_s)
+
+    def look(*given: Any) -> Any:
+        now_ns[0] += 60 * 10**9
+        return detect(*given)
+
+    detect = pipeline.detect
+    monkeypatch.setattr(pipeline, "detect", look)
+    monkeypatch.setattr(clock, "monotonic_ns", lambda: now_ns[0])
+    monkeypatch.setattr(PhantomSource, "read", read)
+    ended = check(box)
+    assert (ended.code, ended.err) == (0, "")
 
 
 def drawn() -> "cv2.typing.MatLike":
