@@ -26,6 +26,8 @@ from edgecell.settings import Settings
 Table = PixelSize | FlatField | WhiteBalance | Exposure | Focus
 Measure = Callable[[Pictures, Optics | None], Table]
 """From pictures and what the file held before."""
+FIELDS, TURN = 24, 60
+"""Frames that a camera gives, of fields and for a turn through focus."""
 NO_CELLS = "Move to a place without cells, or, while the pictures are taken, over many fields."
 
 
@@ -47,7 +49,7 @@ def shared(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--json", "as_json", is_flag=True, help="The measured table as one JSON object on stdout."),
         click.option("--objective", help="Name of the objective, kept in the file."),
         click.option("--camera", help="Name of the camera, kept in the file."),
-        click.option("--frames", type=click.IntRange(min=1), help="Frames to take with --source. Default: 24."),
+        click.option("--frames", type=click.IntRange(min=1), help=f"Of --source. Default: {FIELDS}; for focus {TURN}."),
         click.option("--source", metavar="SPEC", help="Take the pictures with a camera, e.g. v4l2:0 or basler."),
         click.option(
             "--file",
@@ -98,6 +100,8 @@ def scale(pitch_um: float | None, red_cells: bool, frames: int | None, **asked: 
     """
     if (pitch_um is not None) == red_cells:
         raise click.UsageError("say what the pictures show: --lines UM or --red-cells")
+    if pitch_um is not None and frames is not None:
+        raise click.UsageError("--frames goes with --red-cells: of lines one picture in each direction is taken")
     if pitch_um is None:
         _measured("scale", _by_red_cells(frames), Asked(**asked))
     else:
@@ -115,7 +119,7 @@ def _by_lines(pitch_um: float) -> Measure:
 
 def _by_red_cells(frames: int | None) -> Measure:
     def measure(shown: Pictures, _: Optics | None) -> PixelSize:
-        seen = list(shown.take(frames or 24, "Move over fields with red cells that lie apart, in focus."))
+        seen = list(shown.take(frames or FIELDS, "Move over fields with red cells that lie apart, in focus."))
         return redcells.settled(partial(_red_cells, seen), clock.utc_now())
 
     return measure
@@ -136,7 +140,8 @@ def _red_cells(seen: Sequence[Frame], longer: float) -> tuple[NDArray[np.float64
 def _scale_words(found: PixelSize) -> str:
     (across, down), (one, other), (some, more) = found.pixel_um, found.uncertainty, found.samples
     sides = f"{across:.5g} um a pixel across (+-{100 * one:.2g} %), {down:.5g} down (+-{100 * other:.2g} %)"
-    return f"{sides}, from {some} and {more} {'lines' if found.how == 'stage micrometer' else 'cells'}"
+    of = {"stage micrometer": "lines", "red cells": "cells"}.get(found.how)
+    return f"{sides}, from {some} and {more} {of}" if of else f"{across:.5g} um a pixel across, {down:.5g} down, as told"
 
 
 @command.command("flat")
@@ -152,7 +157,7 @@ def flat(dark: str | None, frames: int | None, **asked: Any) -> None:
     """
 
     def measure(shown: Pictures, _: Optics | None) -> FlatField:
-        seen = [clear.small(frame.image, _name(frame)) for frame in shown.take(frames or 24, NO_CELLS)]
+        seen = [clear.small(frame.image, _name(frame)) for frame in shown.take(frames or FIELDS, NO_CELLS)]
         red, green, blue = (_grid(grid) for grid in clear.surface(seen))
         level = _dark(shown, dark)
         now = clock.utc_now()
@@ -168,7 +173,10 @@ def _dark(shown: Pictures, dark: str | None) -> Rgb:
     if dark == "camera" and not shown.from_camera:
         raise click.UsageError("--dark camera needs --source; give a picture instead")
     closed = shown if dark == "camera" else Pictures((Path(dark),), None)
-    return _rgb(clear.dark_level([frame.image for frame in closed.take(8, "Close the light path, or switch the lamp off.")]))
+    level = clear.dark_level([frame.image for frame in closed.take(8, "Close the light path, or switch the lamp off.")])
+    if closed.size != shown.size:
+        raise NotMeasurable(f"{dark} has another size than the other pictures", fix="give pictures of one camera in one mode")
+    return _rgb(level)
 
 
 def _grid(values: clear.Field) -> Grid:
@@ -194,7 +202,7 @@ def white(aim: float, frames: int | None, **asked: Any) -> None:
     """
 
     def measure(shown: Pictures, before: Optics | None) -> WhiteBalance:
-        seen = [clear.small(frame.image, _name(frame)) for frame in shown.take(frames or 24, NO_CELLS)]
+        seen = [clear.small(frame.image, _name(frame)) for frame in shown.take(frames or FIELDS, NO_CELLS)]
         if before is not None and before.flat is not None and seen:
             factor = evening(before.flat, (seen[0].shape[1], seen[0].shape[0]))
             seen = [(picture - np.array(before.flat.dark)) * factor for picture in seen]
@@ -222,7 +230,7 @@ def exposure(aim: tuple[float, float], frames: int | None, **asked: Any) -> None
         raise click.UsageError("--aim needs the lower value first")
 
     def measure(shown: Pictures, _: Optics | None) -> Exposure:
-        taken = list(shown.take(frames or 24, NO_CELLS))
+        taken = list(shown.take(frames or FIELDS, NO_CELLS))
         level = _rgb(clear.levels([clear.small(frame.image, _name(frame)) for frame in taken]))
         if not aim[0] <= max(level) <= aim[1]:
             factor = sum(aim) / 2 / max(level)
@@ -255,7 +263,7 @@ def focus(frames: int | None, **asked: Any) -> None:
         um = before.scale.square_um
         correct = Correction(msgspec.structs.replace(before, flat=None, white=None), "the optics file")
         word = "Show cells, and turn the fine focus slowly through while the pictures are taken."
-        seen = [blur_of(correct(frame), um) for frame in shown.take(frames or 60, word)]
+        seen = [blur_of(correct(frame), um) for frame in shown.take(frames or TURN, word)]
         return focus_range(np.array([blur for blur in seen if np.isfinite(blur)]))
 
     _measured("focus", measure, Asked(**asked))

@@ -32,6 +32,8 @@ Rgb = tuple[Level, Level, Level]
 """Grey values, 0-255, of red, green and blue."""
 PixelUm = Annotated[float, msgspec.Meta(ge=PLAUSIBLE_UM[0], le=PLAUSIBLE_UM[1])]
 Side = Annotated[int, msgspec.Meta(ge=16, le=1 << 16)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Samples = Annotated[int, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 BlurUm = Annotated[float, msgspec.Meta(gt=0, le=5)]
 MEASURED = ("scale", "flat", "white", "exposure", "focus")
@@ -53,8 +55,8 @@ class PixelSize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     pixel_um: tuple[PixelUm, PixelUm]
     how: Literal["stage micrometer", "red cells", "told"]
-    uncertainty: tuple[float, float] = (0.0, 0.0)
-    samples: tuple[int, int] = (0, 0)
+    uncertainty: tuple[Share, Share] = (0.0, 0.0)
+    samples: tuple[Samples, Samples] = (0, 0)
     measured: str = ""
 
     @property

@@ -35,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     for seed in range(3):
         write(folder / "empty" / f"{seed}.png", clear_picture(SIZE, seed, LEVEL))
+    write(folder / "smaller.png", np.full((SIZE[1] // 2, SIZE[0] // 2, 3), 2, np.uint8))
     write(folder / "dark.png", np.random.default_rng(0).poisson(2.0, (SIZE[1], SIZE[0], 3)).astype(np.uint8))
     for name, turn in (("upright", 1.0), ("level", 91.5)):
         write(folder / f"{name}.png", ruled((0.1, 0.1), turn))
@@ -104,7 +105,9 @@ def test_pictures_of_another_size_are_another_camera_s(folder: Path, tmp_path: P
     [
         (("flat",), 2, "give either images, or a camera"),
         (("flat", "empty", "--source", "phantom"), 2, "give either images, or a camera"),
+        (("flat", "empty", "--dark", "smaller.png"), 5, "smaller.png has another size than the other pictures"),
         (("scale", "empty"), 2, "--lines UM or --red-cells"),
+        (("scale", "--lines", "10", "--frames", "3", "upright.png", "level.png"), 2, "--frames goes with --red-cells"),
         (("scale", "--lines", "10", "upright.png"), 5, "lines in one direction"),
         (("scale", "--lines", "10", "empty"), 5, "0.png"),
         (("scale", "--red-cells", "empty"), 5, "0 single red cells"),
@@ -137,6 +140,7 @@ def test_a_turn_through_focus_gives_its_range(tmp_path: Path) -> None:
         write(tmp_path / "turn" / f"{number:02}.png", soft)
     file = tmp_path / "o.toml"
     file.write_text('size_px = [640, 480]\n[scale]\nhow = "told"\npixel_um = [0.1, 0.1]\n')
+    assert "0.1 um a pixel across, 0.1 down, as told" in called("optics", "show", file).out
     assert called("optics", "focus", tmp_path / "turn", "-f", file).code == 0
     focus = load(file).focus
     assert focus is not None

@@ -53,6 +53,8 @@ def test_the_finer_side_is_the_scale_of_square_pixels() -> None:
         ('[scale]\nhow = "told"\npixel_um = [0.1, 7.0]', "scale.pixel_um"),
         ('[scale]\nhow = "told"\npixel_um = [nan, 0.1]', "scale.pixel_um"),
         ('[scale]\nhow = "told"\npixel_um = 0.1', "scale.pixel_um"),
+        ('[scale]\nhow = "told"\npixel_um = [0.1, 0.1]\nuncertainty = [0.1, nan]', "scale.uncertainty.1"),
+        ('[scale]\nhow = "told"\npixel_um = [0.1, 0.1]\nsamples = [-1, 1]', "scale.samples.0"),
         ("[white]\nlevel = [200.0, 0.0, 200.0]", "white.level"),
         ("[white]\nlevel = [200.0, 200.0]", "white.level"),
         (f"{FLAT}blue = [[9.0, 9.0]]", "flat.blue"),
