@@ -52,6 +52,7 @@ def pack(out: Path, target: Target, wheel: Path, needed: Sequence[Pin], extras: 
     """
     if out.exists():
         raise SettingsError(f"{out} is there already", fix="give another --out, or remove it")
+    own = _opened(bundles)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as name:
         folder = Path(name) / out.name
@@ -61,7 +62,6 @@ def pack(out: Path, target: Target, wheel: Path, needed: Sequence[Pin], extras: 
         _download(needed, target, folder / "wheels")
         wheels = [Wheel.read(path) for path in sorted((folder / "wheels").glob("*.whl"))]
         with _shipped(wheel) as shipped:
-            own = {f"bundles/{bundle.manifest.name}": bundle for bundle in map(open_bundle, bundles)}
             text = sbom.bill(wheels, {**shipped, **own}, target.markers, extras)
         for where, bundle in own.items():
             shutil.copytree(bundle.path, folder / where)
@@ -72,6 +72,16 @@ def pack(out: Path, target: Target, wheel: Path, needed: Sequence[Pin], extras: 
         (folder / SUMS).write_text(sums, encoding="utf-8")
         folder.rename(out)
     return digest(out / SUMS)
+
+
+def _opened(bundles: Sequence[Path]) -> dict[str, Bundle]:
+    """By their path in the pack, before anything is downloaded. Raises BundleError, SettingsError for two of one name."""
+    opened: dict[str, Bundle] = {}
+    for bundle in map(open_bundle, bundles):
+        name = bundle.manifest.name
+        if opened.setdefault(f"bundles/{name}", bundle) is not bundle:
+            raise SettingsError(f"two bundles are called {name}", fix="give one of them, or another name to one")
+    return opened
 
 
 def _download(needed: Sequence[Pin], target: Target, folder: Path) -> None:
@@ -160,6 +170,9 @@ def main(words: Sequence[str]) -> int:
     except EdgecellError as error:
         print(f"pack: error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"pack: error: {error}. Fix: free space, or give another --out", file=sys.stderr)
+        return SettingsError.exit_code
     size = sum(path.stat().st_size for path in _files(given.out))
     print(f"{given.out}: for {target}; {len(_files(given.out))} files, {size / 1e6:.0f} MB; sha256 of {SUMS}: {sha256}")
     return 0

@@ -168,6 +168,31 @@ def test_a_pack_must_fit_the_machine(change: Callable[[dict[str, object]], dict[
         install._fits(change(fitting))
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--bundle", "there/is/none"], 4, "no bundle 'there/is/none'"),
+        (["--bundle", "pbc8", "--bundle", "pbc8"], 2, "two bundles are called pbc8"),
+        (["--out", "file/pack"], 2, "Fix: free space, or give another --out"),
+    ],
+)
+def test_what_cannot_be_packed_is_said_before_anything_is_downloaded(
+    words: list[str],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    monkeypatch.setattr(packing, "build_wheel", lambda folder: made_wheel(folder, "edgecell", "0.2.0", {}))
+    monkeypatch.setattr(packing, "_download", lambda *_: pytest.fail("it was downloaded"))
+    assert packing.main(["--machine", "aarch64", "--python", "3.10", "--out", "pack", *words]) == code
+    assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize("page", ["README.md", "deploy/offline.md"])
 def test_the_pages_name_commands_and_options_that_exist(page: str) -> None:
     text = (REQUIREMENTS.parent / page).read_text(encoding="utf-8")
