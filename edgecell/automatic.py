@@ -49,10 +49,7 @@ def installed(engines: Engines) -> dict[str, str]:
 
 def _ranked(found: Ranking, bundle: Bundle, engines: Engines) -> Decision:
     """The engine that a ranking says. Raises EngineError, MissingDependency: there is none, or it cannot run the bundle now."""
-    best = found.used
-    if best is None:
-        fix = "copy the bundle again, all its files, and prepare it again"
-        raise EngineError(f"none of the engines here answers as certified for {found.bundle}", fix=fix)
+    best = found.winner()
     asked = PartSettings(part=best.engine, options=dict(best.options), where=f"ranking of {found.bundle}")
     part = engines[best.engine]
     part.encoding_of(bundle, decode_options(part, asked))

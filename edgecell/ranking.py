@@ -75,6 +75,13 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag
         least = min((each.p50_ms[self.batch] for each in passed), default=0.0)
         return next((each for each in passed if each.p50_ms[self.batch] * CLEARLY <= least), None)
 
+    def winner(self) -> Candidate:
+        """What `auto` takes. Raises EngineError: none passed."""
+        if self.used is None:
+            fix = "copy the bundle again, all its files, and prepare it again"
+            raise EngineError(f"none of the engines here answers as certified for {self.bundle}", fix=fix)
+        return self.used
+
 
 def setup_of(bundle: Bundle, engines: Mapping[str, str]) -> Setup:
     """The setup of this machine. engines: name -> version of each that is installed."""

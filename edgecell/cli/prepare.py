@@ -84,7 +84,7 @@ def command(what: tuple[str, ...], force: bool, export: Path | None, as_json: bo
         click.echo(msgspec.json.encode({"file": str(export), "content": content}) if as_json else "\n".join(content))
         click.echo(f"{export}: unpack it on the device, then `edgecell prepare ./unpacked`", err=True)
         return
-    failures = []
+    failures: list[EdgecellError] = []
     gpu = _gpu()
     for target in targets:
         outcomes: list[Prepared | Ranking | EdgecellError] = []
@@ -93,13 +93,7 @@ def command(what: tuple[str, ...], force: bool, export: Path | None, as_json: bo
                 outcomes.append(_one(target, force, tell))
             if not target.asked:
                 outcomes.append(compare(target.bundle, folder_of(None), tell))
-        for outcome in outcomes:
-            if isinstance(outcome, EdgecellError):
-                failures.append(outcome)
-            elif as_json:
-                click.echo(msgspec.json.encode(outcome))
-            else:
-                _show(outcome) if isinstance(outcome, Prepared) else _show_ranking(outcome)
+        failures += [error for outcome in outcomes if (error := _told(outcome, as_json=as_json)) is not None]
     for also in failures[1:]:
         LOG.error("%s", also)
     if failures:
@@ -167,6 +161,22 @@ class _Lines:
         if phase != self._phase or clock.monotonic_ns() >= self._next_ns:
             self._phase, self._next_ns = phase, clock.monotonic_ns() + round(LINE_S * 1e9)
             click.echo(f"{what}: {progress}", err=True)
+
+
+def _told(outcome: Prepared | Ranking | EdgecellError, *, as_json: bool) -> EdgecellError | None:
+    """Shows what came of a bundle; the error where nothing of it may be used."""
+    if isinstance(outcome, EdgecellError):
+        return outcome
+    if as_json:
+        click.echo(msgspec.json.encode(outcome))
+    else:
+        _show(outcome) if isinstance(outcome, Prepared) else _show_ranking(outcome)
+    if isinstance(outcome, Ranking):
+        try:
+            outcome.winner()
+        except EngineError as error:
+            return error
+    return None
 
 
 def _show(done: Prepared) -> None:

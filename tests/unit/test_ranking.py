@@ -150,6 +150,15 @@ def test_where_none_answers_as_certified_it_is_said_at_the_next_run(
     assert (name, why) == ("onnxrt", "none of the engines here answers as certified for tiny")
 
 
+def test_where_none_answers_as_certified_the_command_fails(tiny: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("onnxrt", "openvino"):
+        with_engine(monkeypatch, name, "Wrong")
+    ended = called("prepare", tiny.path)
+    assert ended.code == 6
+    assert "refused: " in ended.out
+    assert "none of the engines here answers as certified for tiny" in ended.err
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
