@@ -30,12 +30,27 @@ GLANCE_S = 0.25
 """Longest wait inside the source, so that Ctrl-C is answered."""
 
 
+def _slide(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    """A name that the limits' file takes, before anything is looked at."""
+    try:
+        return msgspec.convert(value, reference.Slide)
+    except msgspec.ValidationError:
+        raise click.BadParameter("a name has 1 to 128 printable characters") from None
+
+
 @click.command()
 @click.argument("settings_file", metavar="[SETTINGS.toml]", required=False, type=click.Path(path_type=Path))
 @click.option("--source", metavar="SPEC", help="Where the slide's frames come from, in place of the settings' source.")
 @click.option("--limits", metavar="FILE", type=click.Path(path_type=Path), help="The limits. Default: [qc] limits.")
 @click.option("--set-reference", is_flag=True, help="All is well now: write what the slide shows to the limits' file.")
-@click.option("--slide", metavar="NAME", default="reference slide", show_default=True, help="With --set-reference: its name.")
+@click.option(
+    "--slide",
+    metavar="NAME",
+    default="reference slide",
+    show_default=True,
+    callback=_slide,
+    help="With --set-reference: its name.",
+)
 @click.option(
     "--fields", default=FIELDS, show_default=True, type=click.IntRange(measure.LEAST_FIELDS, 10_000), help="Fields to look at."
 )

@@ -49,6 +49,7 @@ Bound = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 """Of a limit. Neither inf nor nan: the journal is JSON, which has none."""
 Range = tuple[Bound, Bound]
 Cells = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Slide = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,7 +75,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a slide showed. models: whose counts these are; fields: how many of them."""
 
-    slide: Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    slide: Slide
     measured: str
     models: tuple[str, ...]
     fields: Annotated[int, msgspec.Meta(ge=LEAST_FIELDS, le=1_000_000)]

@@ -186,6 +186,14 @@ def test_without_limits_it_says_where_they_belong(tmp_path: Path) -> None:
     assert called("qc", "--limits", tmp_path / "x.toml", "--journal", tmp_path, "--no-journal").code == 2
 
 
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 129])
+def test_a_slide_s_name_that_no_limits_file_takes_is_refused(name: str, tmp_path: Path) -> None:
+    ended = called("qc", "--source", SOURCE, "--limits", tmp_path / "qc.toml", "--set-reference", "--slide", name)
+    assert ended.code == 2
+    assert "a name has 1 to 128 printable characters" in ended.err
+    assert not (tmp_path / "qc.toml").exists()
+
+
 def test_a_run_is_compared_with_the_optics_file_of_its_settings(tmp_path: Path) -> None:
     (tmp_path / "optics.toml").write_text(
         "size_px = [480, 320]\n[exposure]\nlevel = [250.0, 245.0, 240.0]\naim = [200.0, 252.0]\n", encoding="utf-8"
