@@ -119,8 +119,6 @@ def reference_of(optics: Optics) -> Reference | None:
         red, green, blue = optics.white.level
     else:
         return None
-    if min(red, green, blue) <= 0:
-        return None
     focus = None
     if optics.focus is not None:
         room = log(optics.focus.softest_um / optics.focus.sharpest_um)

@@ -66,6 +66,11 @@ def converted(
         raise _settings_error(text, keys, struct, where) from None
 
 
+def written(value: Any) -> str:
+    """A text, number or list as TOML has it: as JSON does, but for the character that JSON leaves bare."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _settings_error(text: str, keys: list[str], struct: type[Any], where: str) -> SettingsError:
     """msgspec's sentence about the value at `keys`, with the field's name and what to write instead."""
     unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)

@@ -1,6 +1,5 @@
 """`edgecell cameras`: what is attached, what each camera can do, and the settings that choose it."""
 
-import json
 from collections.abc import Iterator, Sequence
 
 import click
@@ -10,6 +9,7 @@ from edgecell import plugins, sources
 from edgecell.cameras import Camera, Control, Mode
 from edgecell.messages import NOTICE
 from edgecell.protocols import FrameSource, Probe
+from edgecell.tomlfile import written
 
 MODES_SHOWN = 12
 """Of a format: a web camera tells of dozens."""
@@ -45,10 +45,9 @@ def command(as_json: bool) -> None:
 
 
 def block(part: str, camera: Camera) -> str:
-    """The settings that choose a camera, as TOML. JSON's values are TOML's, but for the character that it leaves bare."""
-    lines = ["[source]", f"part = {json.dumps(part)}"]
-    lines += [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in camera.options.items()]
-    return "\n".join(lines).replace("\x7f", "\\u007f") + "\n"
+    """The settings that choose a camera, as TOML."""
+    values = {"part": part, **camera.options}
+    return "\n".join(["[source]", *(f"{name} = {written(value)}" for name, value in values.items())]) + "\n"
 
 
 def _parts() -> Iterator[tuple[str, type[FrameSource]]]:

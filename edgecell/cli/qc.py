@@ -33,7 +33,7 @@ GLANCE_S = 0.25
 def _slide(_context: click.Context, _option: click.Parameter, value: str) -> str:
     """A name that the limits' file takes, before anything is looked at."""
     try:
-        return msgspec.convert(value, reference.Slide)
+        return msgspec.convert(value, settings.Id)
     except msgspec.ValidationError:
         raise click.BadParameter("a name has 1 to 128 printable characters") from None
 

@@ -16,7 +16,6 @@
 What was not measured is left out. `edgecell optics` writes the tables one by one; a person may.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,7 +24,7 @@ import msgspec
 from edgecell.errors import SettingsError
 from edgecell.files import write_whole
 from edgecell.optics.scale import PLAUSIBLE_UM
-from edgecell.tomlfile import converted, read_toml
+from edgecell.tomlfile import converted, read_toml, written
 
 Level = Annotated[float, msgspec.Meta(ge=0, le=255)]
 Rgb = tuple[Level, Level, Level]
@@ -98,7 +97,7 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How bright the microscope was set up. level: of the brightest clear background, as the camera shows it. aim: between
     which grey values its brightest channel should lie. exposure_us: of the camera, where it tells."""
 
-    level: Rgb
+    level: tuple[Clear, Clear, Clear]
     aim: tuple[Level, Level]
     exposure_us: Annotated[float, msgspec.Meta(gt=0)] | None = None
     frames: Count = 1
@@ -180,8 +179,8 @@ def _lines(table: dict[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """JSON's texts, numbers and lists are TOML's as well, but for the character that it leaves bare."""
+    """As TOML, the rows of a grid one below the other."""
     if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple):
         rows = ",\n".join(f"    {_value(row)}" for row in value)
         return f"[\n{rows},\n]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return written(value)

@@ -19,7 +19,6 @@
 `edgecell qc --set-reference` writes it.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +31,8 @@ from edgecell.files import write_whole
 from edgecell.journal.events import QualityRow
 from edgecell.quality.expected import CONFIDENCE, count_limits, mean_limits
 from edgecell.quality.measure import LEAST_FIELDS, Measured, PerField
-from edgecell.tomlfile import converted, read_toml
+from edgecell.settings import Id
+from edgecell.tomlfile import converted, read_toml, written
 from edgecell.wire import Model
 
 ACCEPTED = 0.2
@@ -49,7 +49,6 @@ Bound = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 """Of a limit. Neither inf nor nan: the journal is JSON, which has none."""
 Range = tuple[Bound, Bound]
 Cells = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
-Slide = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,7 +74,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a slide showed. models: whose counts these are; fields: how many of them."""
 
-    slide: Slide
+    slide: Id
     measured: str
     models: tuple[str, ...]
     fields: Annotated[int, msgspec.Meta(ge=LEAST_FIELDS, le=1_000_000)]
@@ -173,10 +172,10 @@ def _row(name: str, value: float | None, low: float, high: float) -> QualityRow:
 
 
 def _toml(table: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """Lines: values, then tables. JSON's texts, numbers and lists are TOML's too."""
+    """Lines: values, then tables."""
     for name, value in table.items():
         if value is not None and not isinstance(value, dict):
-            yield f"{_key(name)} = {json.dumps(value, ensure_ascii=False)}"
+            yield f"{_key(name)} = {written(value)}"
     for name, value in table.items():
         if isinstance(value, dict):
             if any(not isinstance(each, dict) for each in value.values()):
@@ -185,4 +184,4 @@ def _toml(table: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 
 def _key(name: str) -> str:
-    return name if name.isascii() and name.replace("_", "a").isalnum() else json.dumps(name)
+    return name if name.isascii() and name.replace("_", "a").isalnum() else written(name)

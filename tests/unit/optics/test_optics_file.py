@@ -62,6 +62,7 @@ def test_the_finer_side_is_the_scale_of_square_pixels() -> None:
         (f"{FLAT}blue = [[9.0, 9.0], [9.0, 9.0, 9.0]]", "all of one length"),
         (f"{FLAT}blue = [[9.0, 9.0], [9.0, 4.0]]", "blue has values less than 5 above its dark level"),
         (FLAT, "flat.blue is missing"),
+        ("[exposure]\nlevel = [0.0, 200.0, 200.0]\naim = [200.0, 240.0]", "exposure.level.0"),
         ("[exposure]\nlevel = [9.0, 9.0, 9.0]\naim = [240.0, 200.0]", "the lower value first"),
         ("[focus]\nsharpest_um = 0.4\nsoftest_um = 0.3", "softest_um must be larger"),
         ("[flats]\n", "unknown key flats"),
