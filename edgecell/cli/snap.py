@@ -105,7 +105,7 @@ def command(
         write_whole(out, png)
         write_whole(beside, msgspec.json.format(told, indent=2) + b"\n")
     except OSError as error:
-        raise SettingsError(f"{error.filename}: cannot be written: {error.strerror}", fix="choose another folder") from None
+        raise SettingsError(f"{out}: cannot be written: {error.strerror}", fix="choose another folder") from None
     click.echo(told.decode() if as_json else _line(out, snap))
 
 
@@ -115,6 +115,8 @@ def _check_names(out: Path, beside: Path, *, force: bool) -> None:
         raise SettingsError(
             f"{out} is no name of a PNG", fix="end it in .png: no other format keeps every pixel and is as common"
         )
+    if not out.parent.is_dir():
+        raise SettingsError(f"{out.parent} is no folder", fix="make it, or choose another")
     for path in (out, beside):
         if path.exists() and not force:
             raise SettingsError(f"{path} exists already", fix="choose another name, or --force")

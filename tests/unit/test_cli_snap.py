@@ -1,5 +1,6 @@
 """`edgecell snap`: one frame, pixel by pixel, and what is known of it."""
 
+import errno
 import hashlib
 import json
 from datetime import datetime, timedelta, timezone
@@ -14,6 +15,7 @@ from edgecell import clock, sources
 from edgecell.imagefile import load_image
 from edgecell.messages import NOTICE
 from edgecell.sources.images import ImagesSource
+from edgecell.sources.phantom import PhantomSource
 
 PHANTOM = "phantom:width=160,height=96,frames=4"
 
@@ -87,11 +89,28 @@ def test_nothing_is_replaced_unless_it_is_said(tmp_path: Path) -> None:
     assert cv2.imread(str(out)) is not None
 
 
-@pytest.mark.parametrize(("name", "said"), [("a.jpg", "is no name of a PNG"), ("absent/a.png", "cannot be written")])
-def test_a_name_that_cannot_be_written(tmp_path: Path, name: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("a.jpg", "a.jpg is no name of a PNG"), ("absent/a.png", "absent is no folder"), ("file/a.png", "file is no folder")],
+)
+def test_a_name_that_cannot_be_written_is_told_before_a_camera_is_opened(
+    tmp_path: Path, name: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PhantomSource, "__enter__", lambda _: pytest.fail("it was opened"))
+    (tmp_path / "file").touch()
     ended = called("snap", "--source", PHANTOM, "-o", tmp_path / name)
     assert ended.code == 2
     assert said in ended.err
+
+
+def test_a_full_disk_is_told_of_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", f"{path}.part")
+
+    monkeypatch.setattr("edgecell.cli.snap.write_whole", full)
+    ended = called("snap", "--source", PHANTOM, "-o", tmp_path / "a.png")
+    assert ended.code == 2
+    assert f"{tmp_path / 'a.png'}: cannot be written: No space left on device" in ended.err
 
 
 def test_every_source_can_be_asked_for() -> None:
