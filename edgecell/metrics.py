@@ -6,18 +6,18 @@ and sensors.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from edgecell import clock
 from edgecell.errors import MissingDependency
-from edgecell.wire import CountsMessage, Device, Heartbeat, Message
+from edgecell.wire import CountsMessage, Device, Heartbeat, Message, State
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
 MIB = 1 << 20
-STATES = ("starting", "running", "degraded", "draining", "stopped", "failed")
+STATES: tuple[str, ...] = get_args(State)
 QUANTILES = (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99"))
 
 
