@@ -161,7 +161,10 @@ def flat(dark: str | None, frames: int | None, **asked: Any) -> None:
         red, green, blue = (_grid(grid) for grid in clear.surface(seen))
         level = _dark(shown, dark)
         now = clock.utc_now()
-        return FlatField(dark=level, red=red, green=green, blue=blue, frames=len(seen), measured=now)
+        try:
+            return FlatField(dark=level, red=red, green=green, blue=blue, frames=len(seen), measured=now)
+        except ValueError as error:
+            raise NotMeasurable(f"the background's {error}", fix="switch the lamp on, or make the exposure longer") from None
 
     _measured("flat", measure, Asked(**asked))
 

@@ -25,7 +25,7 @@ def focus_range(blurs_um: NDArray[np.float64]) -> Focus:
     if len(blurs_um) < LEAST_FRAMES:
         what = f"{len(blurs_um)} pictures with borders of cells, {LEAST_FRAMES} are needed"
         raise NotMeasurable(what, fix="show cells, and take more pictures")
-    sharpest, usual = float(np.quantile(blurs_um, SHARP)), Limits().blur_um
+    sharpest, usual = round(float(np.quantile(blurs_um, SHARP)), 3), Limits().blur_um
     if sharpest >= usual:
         what = f"the sharpest pictures have a blur of {sharpest:.2f} um, and above {usual:g} um no cell is counted"
         raise NotMeasurable(what, fix="turn the fine focus through its best place; check the scale, and for oil on a dry lens")
@@ -33,4 +33,4 @@ def focus_range(blurs_um: NDArray[np.float64]) -> Focus:
         what = f"all pictures are as sharp as each other ({sharpest:.2f} to {blurs_um.max():.2f} um of blur)"
         raise NotMeasurable(what, fix="turn the fine focus from soft through sharp to soft while the pictures are taken")
     softest = min(usual, max(SHARPEST_UM, TOLERANCE * sharpest))
-    return Focus(sharpest_um=round(sharpest, 3), softest_um=round(softest, 3), frames=len(blurs_um), measured=clock.utc_now())
+    return Focus(sharpest_um=sharpest, softest_um=round(softest, 3), frames=len(blurs_um), measured=clock.utc_now())

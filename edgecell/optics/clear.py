@@ -20,6 +20,8 @@ COLUMNS = 16
 """Points of the grid along the longer side. Straight lines between them stay within 0.3 grey values of a 30 % vignette."""
 CLIPPED, MOST_CLIPPED = 254, 0.01
 """Grey value that counts as clipped, and the share of a picture that may be: beyond it the background has no shape."""
+WHITEST = 255
+"""Grey value beyond which no camera sees: background that lies there was evened out by a flat field of another light."""
 BRIGHTEST = 0.1
 """Share of a picture that is taken for its brightest background: the least that is clear in all but the most crowded fields."""
 MATTER = 0.02
@@ -75,6 +77,9 @@ def levels(pictures: Sequence[Field]) -> NDArray[np.float64]:
     middle: NDArray[np.float64] = np.median(each, axis=0)
     if middle.min() < LEAST_CLEAR:
         raise NotMeasurable(f"the brightest places have a grey value of {middle.min():.0f}", fix="switch the lamp on")
+    if middle.max() > WHITEST:
+        what = f"evened out by the flat field the background has the colour {_rgb(middle)}, beyond {WHITEST}"
+        raise NotMeasurable(what, fix="the lamp lies otherwise than it did for the flat field: edgecell optics flat")
     if middle.max() > WIDEST * middle.min():
         what = f"the brightest places have the colour {_rgb(middle)}: one channel is {WIDEST:g} times another"
         raise NotMeasurable(what, fix="show clear background, without a colour filter but the microscope's own")

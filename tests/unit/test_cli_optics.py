@@ -132,6 +132,28 @@ def test_what_cannot_be_measured_is_refused(
     assert not (tmp_path / "o.toml").exists()
 
 
+def test_a_flat_field_hardly_above_the_dark_level_is_refused(tmp_path: Path) -> None:
+    dim = [write(tmp_path / f"{seed}.png", clear_picture(SIZE, seed, (30.0, 30.0, 30.0))) for seed in range(2)]
+    dark = write(tmp_path / "dark.png", np.full((SIZE[1], SIZE[0], 3), 26, np.uint8))
+    ended = called("optics", "flat", *dim, "--dark", dark, "-f", tmp_path / "o.toml")
+    assert ended.code == 5
+    assert "the background's red has values less than 5 above its dark level. Fix: switch the lamp on" in ended.err
+    assert not (tmp_path / "o.toml").exists()
+
+
+def test_a_white_that_the_flat_field_does_not_fit_is_refused(tmp_path: Path) -> None:
+    """The lamp fell off by half when the flat field was measured, and does no more."""
+    file = tmp_path / "o.toml"
+    grid = "[[115.0, 115.0], [230.0, 230.0]]"
+    file.write_text(f"size_px = [720, 540]\n[flat]\nred = {grid}\ngreen = {grid}\nblue = {grid}\n", encoding="utf-8")
+    before = file.read_bytes()
+    even = write(tmp_path / "even.png", np.full((SIZE[1], SIZE[0], 3), 230, np.uint8))
+    ended = called("optics", "white", even, "-f", file)
+    assert ended.code == 5
+    assert "beyond 255. Fix: the lamp lies otherwise than it did for the flat field" in ended.err
+    assert file.read_bytes() == before
+
+
 def test_a_turn_through_focus_gives_its_range(tmp_path: Path) -> None:
     """Pictures of cells, blurred on purpose from 1.5 um to nothing and back."""
     image = field(0)
