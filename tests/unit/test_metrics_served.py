@@ -122,7 +122,7 @@ def station() -> Iterator[Station]:
 
 
 def test_once_prints_what_a_real_bus_told(station: Station) -> None:
-    station.stop()
+    station.until(station.stop())
     plain = CliRunner().invoke(command, [station.endpoint, "--once", "--silence", str(PATIENCE_S)])
     assert plain.exit_code == 0, plain.output
     total = read(plain.stdout)["edgecell_cells"][("red_blood_cell",)]
