@@ -17,7 +17,8 @@ import msgspec
 
 from benchmarks import frames
 from benchmarks.frames import Image
-from benchmarks.machine import fixed_work, median_ms
+from benchmarks.machine import median_ms
+from benchmarks.naive import fixed_work
 from edgecell.bench import Outcome
 
 SIZES_PX = ((640, 480), (1280, 720), (1920, 1200), (4912, 3684))

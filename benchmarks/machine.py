@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import msgspec
 import numpy as np
 import onnx
@@ -49,17 +48,6 @@ def rates() -> Rates:
         fp32_gop_s=operations / best_s(_product("MatMul", np.float32, np.float32)),
         int8_gop_s=operations / best_s(_product("MatMulInteger", np.uint8, np.int8)),
     )
-
-
-def fixed_work() -> Callable[[], object]:
-    """Some milliseconds of one thread, always on the same numbers: a filter, a conversion, a sort. What it varies by is the
-    machine's doing."""
-    image = np.random.default_rng(0).integers(0, 256, (600, 960, 3), np.uint8)
-
-    def work() -> object:
-        return np.sort(cv2.GaussianBlur(image, (9, 9), 2.0).astype(np.float32).ravel()[::4])
-
-    return work
 
 
 def best_s(call: Callable[[], object]) -> float:

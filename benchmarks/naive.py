@@ -138,7 +138,8 @@ class Interleaved:
 
 
 def fixed_work() -> Callable[[], object]:
-    """Some milliseconds of one thread, always on the same numbers: a filter, a conversion, a sort."""
+    """Some milliseconds of one thread, always on the same numbers: a filter, a conversion, a sort. What it varies by is the
+    machine's doing."""
     image = np.random.default_rng(0).integers(0, 256, (600, 960, 3), np.uint8)
 
     def work() -> object:
