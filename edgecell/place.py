@@ -104,7 +104,8 @@ def _rejoined(place: Place, picture: bytes, state: AreaState) -> tuple[Place, Ar
 
     keys = tuple(Key(moved(key.place), key.image) for key in state.keys)
     counted = tuple(moved(each) for each in state.counted)
-    return moved(place), replace(state, keys=keys, counted=counted, joined=Join(young, old, x, y))
+    anchor = state.anchor and state.anchor._replace(place=moved(state.anchor.place))
+    return moved(place), replace(state, keys=keys, counted=counted, anchor=anchor, joined=Join(young, old, x, y))
 
 
 def _beside(key: Key, picture: bytes, state: AreaState, near: Place | None = None) -> Place | None:

@@ -13,6 +13,7 @@ from edgecell.edge import LARGEST_RADIUS_UM
 from edgecell.gate import GateState, Limits
 from edgecell.messages import Cell, Detected, Frame, PixelUmSource, Segmentation
 from edgecell.pipeline import detect
+from edgecell.place import located
 from edgecell.register import small
 from edgecell.resume import RunState, from_state, to_state
 from edgecell.sources.phantom import PhantomSource
@@ -113,6 +114,22 @@ def test_the_scale_of_the_optics_serves_as_that_of_the_settings(seen: list[Frame
     with_optics = [replace(frame, pixel_um=STAGE.pixel_um) for frame in seen[:4]]
     found, _ = looked(with_optics, "optics")
     assert [each.place and each.place.region for each in found] == [0] * 4
+
+
+def test_where_regions_join_the_stage_s_place_moves_with_them() -> None:
+    """A stage that is silent at first and in between: what it tells afterwards is of the region that is left."""
+    options = Options(seed=21, width=640, height=480, stage="overlapping", overlap=0.4, frames=3)
+    one, between, other = frames(options)
+    state = AreaState()
+    first, state = located(one, state, sharp=True)
+    away, state = located(replace(other, slide_um=(0.0, 0.0)), state, sharp=True)
+    assert (first and first.region, away and away.region) == (0, 1)
+    _, state = located(between, state, sharp=True)
+    assert state.joined is not None
+    again, _ = located(replace(other, slide_um=(0.0, 0.0), pixel_um=options.pixel_um), state, sharp=True)
+    assert again is not None
+    assert again.region == 0
+    assert again.x == pytest.approx(2 * 0.6 * options.width, abs=2)
 
 
 def test_a_run_with_a_stage_goes_on_in_another_process(seen: list[Frame]) -> None:
