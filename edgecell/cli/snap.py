@@ -24,8 +24,8 @@ class Snap(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a picture.
 
     index, label, exposure_us, pixel_um, slide_um: as in Frame. passed_over: damaged frames before it. captured_utc: by this
-    machine's clock, which follows a time server if clock_synced. verdict: what the gate says of it, with nothing learnt from
-    other frames. sha256: of the picture's file.
+    machine's clock, which follows a time server if clock_synced. verdict: what the gate says of it as it came, with its usual
+    limits: nothing learnt from other frames or taken from an optics file. sha256: of the picture's file.
     """
 
     picture: str
@@ -65,7 +65,8 @@ def command(
     """Save one frame as PNG, pixel by pixel as the source gave it, and its metadata beside it as JSON of the same name.
 
     A camera's first frames are let go, since an automatic exposure needs some. The metadata says which camera and settings it
-    was, when, with which exposure, and what the gate thinks of it: level, saturation, focus. No cell is looked for.
+    was, when, with which exposure, and what the gate thinks of it: level, saturation, focus. No cell is looked for, and an
+    optics file is not applied.
 
     \b
     Examples:

@@ -62,6 +62,15 @@ def test_the_source_may_come_from_a_settings_file(tmp_path: Path) -> None:
     assert ended.documents[0]["source"]["path"] == str(tmp_path / "one.png")
 
 
+def test_an_optics_file_of_the_settings_is_not_applied(tmp_path: Path) -> None:
+    """It is of another size even: pictures to measure a new one are taken with the same settings."""
+    (tmp_path / "optics.toml").write_text("size_px = [640, 480]\n[white]\nlevel = [100.0, 100.0, 100.0]\n")
+    (tmp_path / "bench.toml").write_text('[source]\npart = "images"\npath = "one.png"\n[optics]\nfile = "optics.toml"\n')
+    cv2.imwrite(str(tmp_path / "one.png"), np.full((40, 60, 3), 90, np.uint8))
+    [told] = called("snap", tmp_path / "bench.toml", "-o", tmp_path / "a.png", "--json").documents
+    assert told["verdict"]["mean_level"] == pytest.approx(90 / 255, abs=0.01)
+
+
 def test_a_camera_s_first_frames_are_let_go(tmp_path: Path, fields: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImagesSource, "live", True)
     ended = called("snap", "--source", f"images:{fields}", "-o", tmp_path / "a.png")
