@@ -6,6 +6,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgecell import clock
 from edgecell.errors import JournalError
 from edgecell.journal.chain import Key
@@ -106,8 +108,9 @@ def _compare(run: RunSummary, then: RunStarted, now: RunStarted) -> None:
 
 
 def _essence(started: RunStarted) -> dict[str, Any]:
-    """All that decides what is counted, and as what."""
-    return {"device_id": started.device_id, "sample_id": started.sample_id, **started.settings}
+    """All that decides what is counted, and as what; as the journal holds it, whose JSON knows lists and no tuples."""
+    told = {"device_id": started.device_id, "sample_id": started.sample_id, **started.settings}
+    return msgspec.json.decode(msgspec.json.encode(told), type=dict[str, Any])
 
 
 def _flat(table: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, object]]:

@@ -84,7 +84,11 @@ def test_the_journal_says_how_frames_were_corrected_and_holds_a_resumed_run_to_i
     resumed = called("run", seen, "--resume", run_id)
     assert resumed.code == 8
     assert "made with other settings" in resumed.err
-    assert "optics.camera" in resumed.err
+    assert "(optics.camera: '' then, 'another' now)" in resumed.err
+    save(msgspec.structs.replace(TOLD, flat=SHADED), bench.parent / "optics.toml")
+    again = called("run", seen, "--resume", run_id)
+    assert again.code == 0, again.err
+    assert f"run {run_id} goes on after " in again.err
 
 
 def test_frames_of_another_camera_end_the_run_with_the_fix(bench: Path) -> None:
