@@ -52,7 +52,7 @@ KINDS = 3
 """Classes of the detector: white cells, red cells, platelets."""
 LEAST_SCORE, OVERLAP = 0.25, 0.5
 SELDOM = {"watershed": 4}
-"""Every so many frames."""
+"""Every so many frames, the first after the warm-up among them."""
 EDGECELL, FIXED = "edgecell", "fixed work"
 
 Peer = Callable[[Image], int]
@@ -104,7 +104,7 @@ class InTurns:
         self._index += 1
         row = {FIXED: _timed(self._work)}
         for name, count in turns.peers.items():
-            if index % SELDOM.get(name, 1) == 0:
+            if (index - len(turns.images)) % SELDOM.get(name, 1) == 0:
                 cv2.setNumThreads(1 if name == "naive" else THREADS)
                 row[name] = _timed(lambda count=count: count(image))  # type: ignore[misc]
         cv2.setNumThreads(THREADS)
