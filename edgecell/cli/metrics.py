@@ -10,6 +10,7 @@ import msgspec
 from edgecell import clock, metrics
 from edgecell.client import DEFAULT_ENDPOINT, Subscriber
 from edgecell.errors import PublishError, SettingsError
+from edgecell.messages import NOTICE
 from edgecell.metrics import Figures
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _print_once(bus: Subscriber, figures: Figures, registry: "CollectorRegistry"
     if as_json:
         samples = [sample for metric in registry.collect() for sample in metric.samples]
         told = [{"name": each.name, "labels": each.labels, "value": each.value} for each in samples]
-        click.echo(msgspec.json.encode({"samples": told}).decode())
+        click.echo(msgspec.json.encode({"samples": told, "notice": NOTICE}).decode())
     else:
         click.echo(generate_latest(registry).decode(), nl=False)
 

@@ -54,6 +54,9 @@ def _slide(_context: click.Context, _option: click.Parameter, value: str) -> str
 @click.option(
     "--fields", default=FIELDS, show_default=True, type=click.IntRange(measure.LEAST_FIELDS, 10_000), help="Fields to look at."
 )
+@click.option(
+    "--force", is_flag=True, help="With --set-reference: replace limits that are there, and what was changed in them."
+)
 @options.ENGINE
 @click.option("--journal", metavar="DIR", help="Keep the result in the journal in this folder.")
 @click.option("--no-journal", is_flag=True, help="Keep the result nowhere.")
@@ -65,6 +68,7 @@ def command(
     set_reference: bool,
     slide: str,
     fields: int,
+    force: bool,
     engine: str | None,
     journal: str | None,
     no_journal: bool,
@@ -90,6 +94,8 @@ def command(
     """
     chosen = settings.load(settings_file) if settings_file else Settings()
     file = _limits_file(limits, chosen)
+    if set_reference:
+        _check_free(file, force=force, journal=journal)
     known = None if set_reference else reference.load(file)
     plan = app.plan(_overridden(chosen, source, engine))
     kept = _journal(chosen, journal, no_journal=no_journal, asked=settings_file is not None, part=plan.source.name)
@@ -104,7 +110,9 @@ def command(
     if not result.passed:
         failed = [row.name for row in result.rows if not row.passed]
         what = f"the quality check of {known.slide} failed in {len(failed)} of {len(result.rows)} lines: {', '.join(failed)}"
-        raise EdgecellError(what, fix="put that right, or, if it is meant to be so, make the reference anew: --set-reference")
+        raise EdgecellError(
+            what, fix="put that right, or, if it is meant to be so, make the reference anew: --set-reference --force"
+        )
 
 
 def _compared(measured: Measured, known: reference.Reference, file: Path, device_id: str) -> QualityChecked:
@@ -133,6 +141,20 @@ def _limits_file(given: Path | None, chosen: Settings) -> Path:
     return Path(chosen.qc.limits)
 
 
+def _check_free(file: Path, *, force: bool, journal: str | None) -> None:
+    """Before minutes are spent on a reference that could not be kept. Raises SettingsError, UsageError."""
+    if journal is not None:
+        raise click.UsageError("--set-reference writes limits and no result: leave out --journal")
+    if file.is_dir() or not file.parent.is_dir():
+        raise SettingsError(
+            f"{file} cannot be written: it is a folder, or its folder is not there", fix="give a file: --limits FILE"
+        )
+    if file.exists() and not force:
+        raise SettingsError(
+            f"{file} is there, perhaps with limits changed by hand", fix="give --force to replace it, or another file"
+        )
+
+
 def _overridden(chosen: Settings, source: str | None, engine: str | None) -> Settings:
     if source is not None:
         chosen = msgspec.structs.replace(chosen, source=settings.source_from_spec(source))
@@ -156,7 +178,7 @@ def _measured(plan: Plan, fields: int, file: Path, known: reference.Reference | 
     bar = ProgressBar(console=Console(stderr=True), disable=not sys.stderr.isatty())
     with plan.recogniser() as recogniser, bar:
         if known is not None and known.models != reference.named(recogniser.models):
-            fix = "make the reference anew with these: --set-reference"
+            fix = "make the reference anew with these: --set-reference --force"
             raise SettingsError(f"{file}: models are others than those of now, so their counts cannot be compared", fix=fix)
         task = bar.add_task("fields", total=fields)
         found = measure.measure(_frames(plan), recogniser, fields, lambda seen: bar.update(task, completed=seen))

@@ -87,6 +87,23 @@ def test_classes_are_compared_too_and_the_phantom_alone_keeps_no_journal(tmp_pat
     assert f"{tmp_path / 'qc.toml'}: models are others than those of now" in other.err
 
 
+def test_limits_that_are_there_are_replaced_only_when_asked(box: Path, tmp_path: Path) -> None:
+    """Somebody may have changed them; and no minute is spent on what could not be kept."""
+    before = (box.parent / "qc.toml").read_bytes()
+    ended = called("qc", box, "--set-reference", "--fields", 10)
+    assert ended.code == 2
+    assert "is there, perhaps with limits changed by hand" in ended.err
+    assert "--force" in ended.err
+    assert (box.parent / "qc.toml").read_bytes() == before
+    for place in (tmp_path, tmp_path / "nowhere" / "qc.toml"):
+        assert "cannot be written" in called("qc", box, "--set-reference", "--limits", place).err
+    assert "leave out --journal" in called("qc", box, "--set-reference", "--force", "--journal", tmp_path).err
+    own = tmp_path / "qc.toml"
+    own.write_bytes(before)
+    assert called("qc", box, "--set-reference", "--force", "--fields", 10, "--slide", "QC 4", "--limits", own).code == 0
+    assert "QC 4" in own.read_text(encoding="utf-8")
+
+
 def test_the_result_is_in_the_journal_and_the_runs_after_it_say_so(box: Path, tmp_path: Path) -> None:
     new_keys("device", tmp_path)
     own = tmp_path / "box.toml"

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from edgecell import clock, metrics
 from edgecell.cli.metrics import command
 from edgecell.errors import MissingDependency, PublishError, SettingsError
+from edgecell.messages import NOTICE
 from edgecell.metrics import Figures
 from edgecell.wire import Device, Message
 
@@ -129,6 +130,7 @@ def test_once_prints_what_a_real_bus_told(station: Station) -> None:
     assert total == 2210 + station.sent
     shown = CliRunner().invoke(command, [station.endpoint, "--once", "--json", "--silence", str(PATIENCE_S)])
     samples = json.loads(shown.stdout)["samples"]
+    assert json.loads(shown.stdout)["notice"] == NOTICE
     assert {"name": "edgecell_cells", "labels": {"label": "red_blood_cell"}, "value": total} in samples
 
 
