@@ -83,9 +83,10 @@ class Camera(Part):
     source_id = "camera"
     live = False
 
-    def __init__(self, frames: int, act: Act = nothing) -> None:
+    def __init__(self, frames: int, act: Act = nothing, enough: int = ON_THE_WAY) -> None:
+        """enough: frames read when all who can are waiting."""
         super().__init__()
-        self._frames, self._act = frames, act
+        self._frames, self._act, self._enough = frames, act, enough
         self.given = 0
         self.full = threading.Event()
 
@@ -99,7 +100,7 @@ class Camera(Part):
             return None
         self._act(self.given)
         index, self.given = self.given, self.given + 1
-        if self.given >= ON_THE_WAY:
+        if self.given >= self._enough:
             self.full.set()
         return Frame(source_id="camera", index=index, captured_ns=clock.monotonic_ns(), image=PICTURE)
 
@@ -459,7 +460,8 @@ def test_a_segmenter_that_breaks_ends_the_run_after_the_frames_before(error: Exc
 
 
 def test_an_engine_that_breaks_ends_the_run_while_everyone_waits_for_it(tmp_path: Path) -> None:
-    camera = Camera(99)
+    # It is the classify thread that is waited for: the calling thread's mailbox stays empty, and its first batch is through.
+    camera = Camera(99, enough=2 * CAPACITY + 4)
     bench = Bench(camera)
     bundle = Bundle(path=tmp_path, manifest=tiny_manifest(), sha256="0" * 64)
     bench.classifiers["nucleated"] = Classifier(Failing(2, lambda: waited(camera.full)), bundle)
