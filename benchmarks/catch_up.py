@@ -83,22 +83,26 @@ def window(number: int, cells: int) -> Window:
     return Window(run_id=RUN, sequence=number, frames=frames, cells=recorded, topic=topic, message=msgspec.Raw(payload))
 
 
+def started() -> RunStarted:
+    """How the run begins."""
+    return RunStarted(
+        run_id=RUN,
+        utc=clock.utc_now(),
+        clock_synced=True,
+        device_id=DEVICE,
+        sample_id="slide-17",
+        version="",
+        settings={},
+        settings_sha256="",
+        classes=CLASSES,
+    )
+
+
 def record(folder: Path, messages: int, cells: int) -> None:
     """A journal with so many windows. Raises JournalError for one with another number of them."""
     with Journal.open(folder) as journal:
         if RUN not in journal.reader.run_ids():
-            started = RunStarted(
-                run_id=RUN,
-                utc=clock.utc_now(),
-                clock_synced=True,
-                device_id=DEVICE,
-                sample_id="slide-17",
-                version="",
-                settings={},
-                settings_sha256="",
-                classes=CLASSES,
-            )
-            journal.append(started)
+            journal.append(started())
             windows = (window(number, cells) for number in range(messages))
             while some := list(islice(windows, TRANSACTION)):
                 journal.append(*some)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.catch_up import CLASSES, DEVICE, RUN, counts
+from benchmarks.catch_up import CLASSES, RUN, counts, started
 from benchmarks.soak import process
-from edgecell import clock, tally
-from edgecell.journal.events import FrameFate, RecordedCell, RunStarted, Window
+from edgecell import tally
+from edgecell.journal.events import FrameFate, RecordedCell, Window
 from edgecell.journal.journal import Journal
 from edgecell.messages import NOTICE, Cell, Classification, FrameReport, Tally, Verdict
 from edgecell.wire import to_wire
@@ -51,7 +51,7 @@ def of_tally(frames: int) -> Growth:
 def of_journal(frames: int, folder: Path) -> Growth:
     """One transaction a window of WINDOW frames with CELLS cells each, on the disk of `folder`."""
     with Journal.open(folder) as journal:
-        journal.append(_started())
+        journal.append(started())
         windows = _windows()
         return _growth("journal", frames // WINDOW, lambda: journal.append(next(windows)), WINDOW)
 
@@ -107,20 +107,6 @@ def _windows() -> Iterator[Window]:
         fates = (FrameFate(first, WINDOW, "processed"),)
         yield Window(run_id=RUN, sequence=number, frames=fates, cells=cells, topic=topic, message=msgspec.Raw(payload))
         number += 1
-
-
-def _started() -> RunStarted:
-    return RunStarted(
-        run_id=RUN,
-        utc=clock.utc_now(),
-        clock_synced=True,
-        device_id=DEVICE,
-        sample_id="slide-17",
-        version="",
-        settings={},
-        settings_sha256="",
-        classes=CLASSES,
-    )
 
 
 def main() -> None:
