@@ -35,7 +35,7 @@ class Bus:
         if self._lost:
             return {"bus": Trouble(f"{self._lost}; tried again {self._backoff.words}", spoils=False)}
         if self._back and clock.monotonic_ns() - self._back_ns < TOLD_FOR_S * 1e9:
-            return {"bus": Trouble(f"{self._back}; open again", spoils=False)}
+            return {"bus": Trouble(f"{self._back}; open again", spoils=False, degrades=False)}
         return {}
 
     def publish(self, message: Message) -> None:

@@ -18,8 +18,8 @@ def test_the_messages_after_a_loss_still_tell_of_it(tmp_path: Path, monkeypatch:
         assert bus.troubles == {}
         (tmp_path / "bus").unlink()
         bus.serve()
-        lost = bus.troubles["bus"].text
-        assert "its socket was removed" in lost
+        assert "its socket was removed" in bus.troubles["bus"].text
+        assert [each.degrades for each in bus.troubles.values()] == [True]
         bus.publish(counts_message(1))
         assert bus.unsent == 1
         deadline_ns = clock.monotonic_ns() + 10_000_000_000
@@ -29,6 +29,7 @@ def test_the_messages_after_a_loss_still_tell_of_it(tmp_path: Path, monkeypatch:
         assert "its socket was removed" in bus.troubles["bus"].text
         bus.publish(counts_message(2))
         assert "its socket was removed" in bus.troubles["bus"].text
+        assert [each.degrades for each in bus.troubles.values()] == [False]  # it is open: only worth knowing
         later_ns = clock.monotonic_ns() + round(TOLD_FOR_S * 1e9)
         monkeypatch.setattr(clock, "monotonic_ns", lambda: later_ns)
         assert bus.troubles == {}
