@@ -2,8 +2,8 @@
 
     python -m benchmarks --out results --images /tmp/mosaics/575x575
 
-Takes about a quarter of an hour on two cores; `--quick` a few minutes, to see that it works. Run it on a machine with nothing
-else to do: what the fixed work says of the machine stands in every table.
+`--quick` is to see that it works. Run it on a machine with nothing else to do: what the fixed work says of the machine stands
+in every table.
 """
 
 import argparse
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for results.json, results.md and the pictures")
     parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of real frames; see benchmarks.mosaic")
-    parser.add_argument("--quick", action="store_true", help="a few minutes: figures that say nothing")
+    parser.add_argument("--quick", action="store_true", help="few frames, to see that it works: figures that say nothing")
     asked = parser.parse_args(arguments)
     try:
         asked.out.mkdir(parents=True, exist_ok=True)
