@@ -37,7 +37,7 @@ class CellClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One class that the model tells apart, in the order of its outputs.
 
     lineage: e.g. "granulocytic", "" if none. in_differential: whether decided cells of it are part of the differential's 100 %.
-    loinc: LOINC code of its count, "" if it has none. A class of group "reject" is no cell: the tally counts it as unsure.
+    loinc: LOINC code of its percentage (per 100 cells outside the differential), or "". "reject" is no cell: counted as unsure.
     """
 
     name: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]*$")]
