@@ -1,13 +1,13 @@
-"""`edgecell watch`: what a running device publishes, live on the terminal, as plain lines or as JSON lines."""
+"""`edgecell watch`: what a running device publishes, as a dashboard on the terminal, as plain lines or as JSON lines."""
 
+import os
 import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 import click
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
@@ -29,7 +29,10 @@ GLANCE_S = 1.0
 
 
 class View(Protocol):
-    """Where messages are shown. silent: nothing came for so many seconds; it must not look like a count of zero."""
+    """Where messages are shown.
+
+    silent: nothing came for so many seconds; it must not look like a count of zero. glance: nothing came since the last call.
+    """
 
     def __enter__(self) -> Self: ...
 
@@ -41,10 +44,13 @@ class View(Protocol):
 
     def silent(self, seconds: float, bus: Subscriber) -> None: ...
 
+    def glance(self, bus: Subscriber) -> None: ...
+
 
 @click.command()
 @click.argument("endpoint", default=DEFAULT_ENDPOINT)
 @click.option("--json", "as_json", is_flag=True, help="Print every message as one JSON line; schemas: edgecell schemas.")
+@click.option("--plain", is_flag=True, help="Lines of text on a terminal too, for a screen reader or a log.")
 @click.option("--once", is_flag=True, help="Stop after the first counts; exit 7 if none come within the time-out.")
 @click.option(
     "--timeout",
@@ -60,34 +66,48 @@ class View(Protocol):
     "--replay", default="", metavar="ENDPOINT", help="Where to ask for missed messages, if not where the device says."
 )
 def command(
-    endpoint: str, as_json: bool, once: bool, timeout_s: float, key: Path | None, server_key: Path | None, replay: str
+    endpoint: str,
+    as_json: bool,
+    plain: bool,
+    once: bool,
+    timeout_s: float,
+    key: Path | None,
+    server_key: Path | None,
+    replay: str,
 ) -> None:
     """Show what a device publishes on ENDPOINT (default: tcp://127.0.0.1:5556) until Ctrl-C.
 
-    It shows frames by fate, cells by class, the differential with its intervals, what was unsure or left out, and messages that
-    were lost on the way. What was missed is fetched where the device keeps a journal. Silence is reported as silence, never as
-    zero cells. The device may be started later.
+    It shows frames by fate, cells by class, the differential with its intervals, what was unsure or left out, focus and
+    exposure, how the device is, and what is wrong, in words. A terminal is filled with it; a pipe gets a line for each message.
+    What was missed is fetched where the device keeps a journal. Silence is reported as silence, never as zero cells. The device
+    may be started later.
 
     \b
     Examples:
       edgecell watch
       edgecell watch ipc:///tmp/edgecell.sock
+      edgecell watch --plain
       edgecell watch --once --json | python -m json.tool
       edgecell watch tcp://bench-3:5556 --key keys/reader.bus.key --server-key keys/bench-3.bus.pub
       ssh -L 5556:127.0.0.1:5556 -L 5557:127.0.0.1:5557 bench-3     (then, here: edgecell watch)
     """
     try:
         listener = Subscriber(endpoint, [COUNTS] if once else tuple(wire.TYPES), key=key, server_key=server_key, replay=replay)
-        with listener as bus, _view(as_json) as view:
+        with listener as bus, _view(as_json=as_json, plain=plain) as view:
             _follow(bus, view, once, timeout_s, keys=key is not None)
     except KeyboardInterrupt:
         return
 
 
-def _view(as_json: bool) -> View:
+def _view(*, as_json: bool, plain: bool) -> View:
+    """The dashboard only where it can be drawn: on a terminal that can move its cursor."""
     if as_json:
         return JsonLines()
-    return Screen() if sys.stdout.isatty() else PlainLines()
+    if plain or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        return PlainLines()
+    from edgecell.cli.dashboard import Screen  # shows messages with what stands here
+
+    return Screen()
 
 
 def _follow(bus: Subscriber, view: View, once: bool, timeout_s: float, *, keys: bool) -> None:
@@ -108,6 +128,8 @@ def _follow(bus: Subscriber, view: View, once: bool, timeout_s: float, *, keys: 
                 )
             told_ns = now_ns
             view.silent((now_ns - heard_ns) / 1e9, bus)
+        else:
+            view.glance(bus)
 
 
 class JsonLines:
@@ -129,6 +151,9 @@ class JsonLines:
     def silent(self, seconds: float, bus: Subscriber) -> None:
         click.echo(f"nothing received for {seconds:.1f} s from {bus.endpoint}", err=True)
         self._trouble(bus)
+
+    def glance(self, bus: Subscriber) -> None:
+        pass
 
     def _trouble(self, bus: Subscriber) -> None:
         """Say once what was lost or could not be read."""
@@ -165,41 +190,6 @@ class PlainLines(JsonLines):
             click.echo(f"{name} is {slowed or 'slowed down no more'}")
 
 
-class Screen:
-    """The latest state of everything, drawn again with each message."""
-
-    def __init__(self) -> None:
-        self._live = Live(Text("waiting for the first message"), console=Console(), auto_refresh=False)
-        self._counts: CountsMessage | None = None
-        self._heartbeat: Heartbeat | None = None
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._live.stop()
-
-    def show(self, message: Message, bus: Subscriber) -> None:
-        if isinstance(message, CountsMessage):
-            self._counts = message
-        else:
-            self._heartbeat = message
-        self._draw(bus, Text())
-
-    def silent(self, seconds: float, bus: Subscriber) -> None:
-        self._draw(bus, Text(f"nothing received for {seconds:.1f} s from {bus.endpoint}", style="bold red"))
-
-    def _draw(self, bus: Subscriber, trouble: Text) -> None:
-        if bus.gaps or bus.unreadable:
-            trouble.append(f"\nmessages lost: {bus.gaps}, unreadable: {bus.unreadable}", style="yellow")
-        beat = self._heartbeat
-        state = Text(f"{printable(beat.device_id)} is {beat.state}. {printable(beat.reason)}" if beat else "no heartbeat yet")
-        body = picture(self._counts) if self._counts else Text("no counts yet")
-        device = Text(vitals(beat.device), style="yellow" if beat.device.throttled else "") if beat and beat.device else Text()
-        self._live.update(Group(state, device, body, trouble), refresh=True)
-
-
 def picture(message: CountsMessage) -> Group:
     """A counts message for a terminal: who, frames by fate, cells by label with the differential, what was left out, notice."""
     sample = f"  sample {message.sample_id}" if message.sample_id else ""
@@ -207,11 +197,11 @@ def picture(message: CountsMessage) -> Group:
     return Group(
         Text(printable(head), style="bold"),
         Text("" if message.valid else f"NOT VALID: {printable(message.invalid_reason)}", style="bold red"),
-        Text(_domain(message), style="bold red"),
+        Text(foreign(message), style="bold red"),
         Text(printable("; ".join(message.remarks)), style="yellow"),
-        Text(printable(_fates(message))),
+        Text(printable(fates(message))),
         _cells(message),
-        Text(printable(_left_out(message))),
+        Text(printable(left_out(message))),
         Text(printable(message.notice), style="italic"),
     )
 
@@ -224,14 +214,14 @@ def line(message: CountsMessage) -> str:
         for label, count in sorted(message.cumulative.items())
     ]
     validity = "" if message.valid else f" | NOT VALID: {message.invalid_reason}"
-    foreign = f" | {_domain(message)}" if message.domain == "foreign" else ""
+    held_back = f" | {foreign(message)}" if message.domain == "foreign" else ""
     remarks = f" | {'; '.join(message.remarks)}" if message.remarks else ""
     parts = [
-        f"#{message.sequence} {message.device_id} {message.sample_id or message.run_id}{validity}{foreign}{remarks}",
-        _fates(message),
+        f"#{message.sequence} {message.device_id} {message.sample_id or message.run_id}{validity}{held_back}{remarks}",
+        fates(message),
         ", ".join(cells) or "no cell yet",
     ]
-    return printable(" | ".join([*parts, _left_out(message)]))
+    return printable(" | ".join([*parts, left_out(message)]))
 
 
 def vitals(device: Device) -> str:
@@ -258,13 +248,15 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else "?" for each in text)
 
 
-def _domain(message: CountsMessage) -> str:
+def foreign(message: CountsMessage) -> str:
+    """That labels are held back, "" if they are not."""
     if message.domain == "known":
         return ""
     return f"FOREIGN SLIDE: labels held back (mean confidence {message.domain_confidence or 0:.3f})"
 
 
-def _fates(message: CountsMessage) -> str:
+def fates(message: CountsMessage) -> str:
+    """Frames by fate, in one line."""
     frames = message.frames
     latency = f", latency {message.latency_ms.p50:.0f} ms" if message.latency_ms else ""
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(message.dropped_reasons.items()))
@@ -289,7 +281,8 @@ def _cells(message: CountsMessage) -> Table:
     return table
 
 
-def _left_out(message: CountsMessage) -> str:
+def left_out(message: CountsMessage) -> str:
+    """How cells are counted, and which of them no class got."""
     excluded = ", ".join(f"{count} {reason}" for reason, count in sorted(message.excluded.items()))
     ratio = message.differential.erythroblasts_per_100
     nucleated = f" | erythroblasts per 100: {ratio:.1f}" if ratio is not None else ""

@@ -95,21 +95,6 @@ def test_json_lines_are_the_messages_themselves(capsys: pytest.CaptureFixture[st
     assert wire.from_wire(capsys.readouterr().out.encode()) == counts_message(4)
 
 
-def test_the_screen_keeps_silence_apart_from_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    bus = Subscriber()
-    with watch.Screen() as view:
-        view.silent(5, bus)
-        view.show(heartbeat(1), bus)
-        view.show(counts_message(4), bus)
-        bus._follower.gaps = 2
-        view.silent(7, bus)
-    last = capsys.readouterr().out
-    assert "nothing received for 7.0 s" in last
-    assert "messages lost: 2" in last
-    assert "bench-3 is running" in last
-    assert "slowed down: under-voltage" in last
-
-
 def test_the_device_in_one_line() -> None:
     told = "cpu-thermal 52 °C | slowed down: under-voltage | slowed down earlier: soft temperature limit | 15W (0)"
     assert watch.vitals(DEVICE) == f"{told} | 20.9 GiB free on its disk"
