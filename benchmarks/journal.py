@@ -17,8 +17,9 @@ from typing import Any
 from unittest.mock import patch
 
 from edgecell import app
+from edgecell.journal.chainfile import Receipt
 from edgecell.journal.events import RunEnded, Window
-from edgecell.journal.journal import Receipt, Recorder
+from edgecell.journal.journal import Recorder
 from edgecell.journal.reader import State
 from edgecell.messages import FrameReport
 from edgecell.protocols import Progress

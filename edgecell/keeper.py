@@ -14,9 +14,10 @@ from edgecell.condition import Trouble, Troubles
 from edgecell.errors import JournalBlocked, JournalError
 from edgecell.imagefile import portrait
 from edgecell.journal.chain import sha256
+from edgecell.journal.chainfile import Receipt
 from edgecell.journal.crops import Crop
 from edgecell.journal.events import RunEnded, Window
-from edgecell.journal.journal import Receipt, Recorder
+from edgecell.journal.journal import Recorder
 from edgecell.journal.reader import State, place
 from edgecell.ledger import Ledger
 from edgecell.messages import FrameReport

@@ -64,13 +64,18 @@ def add(tally: Tally, report: FrameReport, classes: Mapping[str, CellClass]) -> 
     counts, unsure, excluded = Counter(tally.counts), tally.unsure, Counter(tally.excluded)
     excluded.update(cell.excluded for cell in report.cells if cell.excluded)
     for label, decided in _labels(report):
-        known = classes.get(label)
-        if decided and not (known and known.group == "reject"):
+        if counted_as(label, decided, classes):
             counts[label] += 1
         else:
             unsure += 1
     settled = _frames(tally, processed=1, in_flight=-1)
     return replace(settled, counts=dict(counts), unsure=unsure, excluded=dict(excluded))
+
+
+def counted_as(label: str, decided: bool, classes: Mapping[str, CellClass]) -> str:
+    """What a cell that is not excluded counts as: its label, or "" for unsure: undecided, or of a class that is no cell."""
+    known = classes.get(label)
+    return label if decided and not (known and known.group == "reject") else ""
 
 
 def combine(one: Tally, other: Tally) -> Tally:

@@ -18,9 +18,10 @@ from edgecell.journal import erase as erasing
 from edgecell.journal import export as exporting
 from edgecell.journal import replay as replaying
 from edgecell.journal import verify as verifying
+from edgecell.journal.chainfile import Row
 from edgecell.journal.events import QualityChecked
 from edgecell.journal.journal import owns
-from edgecell.journal.reader import Reader, Row, RunSummary, Totals
+from edgecell.journal.reader import Reader, RunSummary, Totals
 from edgecell.journal.recording import device_key
 from edgecell.messages import NOTICE
 from edgecell.settings import JournalSettings

@@ -15,8 +15,9 @@ from edgecell.app import Plan
 from edgecell.cli import options
 from edgecell.cli.watch import printable
 from edgecell.errors import EdgecellError, FrameCorrupt, FrameTimeout, SettingsError
+from edgecell.journal.chainfile import Receipt
 from edgecell.journal.events import QualityChecked, QualityRow
-from edgecell.journal.journal import Journal, Receipt
+from edgecell.journal.journal import Journal
 from edgecell.journal.recording import device_key
 from edgecell.messages import NOTICE, Frame
 from edgecell.quality import measure, reference

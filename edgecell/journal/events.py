@@ -24,6 +24,7 @@ SLIDE_DIGITS = 2
 """Of places on the slide in micrometres: a frame is placed to half a pixel at best."""
 
 Fate = Literal["processed", "gated", "dropped", "failed"]
+Action = Literal["relabel", "confirm", "reject", "undo"]
 Index = Annotated[int, msgspec.Meta(ge=0)]
 Some = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -168,7 +169,49 @@ class QualityChecked(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"
     salt: str = field(default_factory=_salt)
 
 
-Event: TypeAlias = RunStarted | RunResumed | Window | RunEnded | SampleErased | QualityChecked
+class Reviewed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="reviewed"):
+    """What a person said of one cell that the machine had labelled. It stands in the chain of the reviews, as does SignedOff.
+
+    action: `relabel` it, as `label`, which is a label of the run's classes or `unsure`; `confirm` the machine's label; `reject`
+    it, which is then excluded; `undo` what was said of it at position `undoes` of the chain, whoever said it.
+    label: "" for all but relabel; undoes: 0 for all but undo. machine_label, machine_decided: what the machine had said of it.
+    """
+
+    run_id: str
+    frame: Index
+    cell: Index
+    action: Action
+    label: str = ""
+    undoes: Index = 0
+    operator: str
+    utc: str
+    clock_synced: bool
+    machine_label: str
+    machine_decided: bool
+    salt: str = field(default_factory=_salt)
+
+
+class SignedOff(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="signed_off"):
+    """A person stands by the counts of a run as they are with all reviews so far.
+
+    counts, unsure, excluded: the cells as reviewed. windows: of the run, that they are of; journal_position, chain_head: of the
+    journal's latest event of the run.
+    """
+
+    run_id: str
+    operator: str
+    utc: str
+    clock_synced: bool
+    counts: dict[str, int]
+    unsure: int
+    excluded: dict[str, int]
+    windows: Index
+    journal_position: Some
+    chain_head: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    salt: str = field(default_factory=_salt)
+
+
+Event: TypeAlias = RunStarted | RunResumed | Window | RunEnded | SampleErased | QualityChecked | Reviewed | SignedOff
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 _ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

@@ -6,31 +6,21 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
 from typing_extensions import Self
 
-from edgecell import clock
 from edgecell.errors import JournalError
-from edgecell.journal import chain, crops, disk, events, store
-from edgecell.journal.chain import Entry, Key
+from edgecell.journal import chain, chainfile, crops, disk, events, store
+from edgecell.journal.chain import Key
+from edgecell.journal.chainfile import Receipt
 from edgecell.journal.crops import Crop, Crops
-from edgecell.journal.events import Event, QualityChecked, RunEnded, RunResumed, RunStarted, SampleErased, Window
-from edgecell.journal.reader import Reader, State, type_of
+from edgecell.journal.events import Event, RunEnded, RunResumed, RunStarted, SampleErased, Window
+from edgecell.journal.reader import Reader, State
 
 _RUN_ID = re.compile("[A-Za-z0-9-]{1,64}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """Where the latest event lies. signature: 64 bytes, None without a key."""
-
-    position: int
-    head: bytes
-    signature: bytes | None
 
 
 class Journal:
@@ -88,9 +78,7 @@ class Journal:
 
     def fold(self) -> bool:
         """Fold the log back into the file and empty it. False while a reader keeps it from that."""
-        with store.translated(self.folder / store.FILE):
-            busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return not busy
+        return chainfile.fold(self._connection, self.folder / store.FILE)
 
     def _there(self, event: Event, content: bytes) -> Receipt | None:
         """The place of a window that an earlier try did bring in, with all that came with it, though it seemed to fail."""
@@ -125,30 +113,11 @@ class Journal:
         self._connection.executemany("INSERT INTO memories VALUES (?, ?, ?)", new)
 
     def _append(self, event: Event, content: bytes, state: State | None) -> Receipt:
-        position, head = self.reader.last()
-        run_id = "" if isinstance(event, SampleErased | QualityChecked) else event.run_id
-        sequence = event.sequence if isinstance(event, Window) else None
-        entry = Entry(
-            position=position + 1,
-            type=type_of(event),
-            run_id=run_id,
-            sequence=sequence,
-            utc=clock.utc_now(),
-            content=chain.sha256(content),
-            state="" if state is None else state.sha256,
-            key="" if self._key is None else self._key.id,
-        )
-        body = chain.to_bytes(entry)
-        head = chain.advance(head, body)
-        signature = chain.sign(head, self._key)
-        self._connection.execute(
-            "INSERT INTO events (position, run_id, type, sequence, body, head, signature) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (entry.position, run_id, entry.type, sequence, body, head, signature),
-        )
-        self._connection.execute("INSERT INTO contents VALUES (?, ?)", (entry.position, content))
-        if state is not None:
-            self._keep(run_id, entry.position, state)
-        return Receipt(position=entry.position, head=head, signature=signature)
+        needed = "" if state is None else state.sha256
+        receipt = chainfile.append(self._connection, self.reader.last(), event, content, self._key, needed)
+        if isinstance(event, Window) and state is not None:
+            self._keep(event.run_id, receipt.position, state)
+        return receipt
 
 
 class Recorder:
@@ -225,10 +194,10 @@ def held(folder: Path, run_id: str) -> Iterator[None]:
 
 def owns(folder: Path, path: Path) -> bool:
     """Whether a path is, or may become, one of the files of the journal in a folder (or that is itself the file `folder`): its
-    events, its pictures, SQLite's files beside them, and locks. path: without links."""
+    events, its pictures, its reviews, SQLite's files beside them, and locks. path: without links."""
     file = folder.resolve()
     file = file / store.FILE if file.is_dir() else file
-    own = path.name.startswith((file.name, crops.FILE)) or path.suffix == ".lock"
+    own = path.name.startswith((file.name, crops.FILE, store.REVIEWS.file)) or path.suffix == ".lock"
     return own and path.parent == file.parent
 
 

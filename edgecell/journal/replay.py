@@ -58,7 +58,7 @@ def replay(reader: Reader, run_id: str) -> Replayed:
         before, windows = total, windows + 1
         try:
             total = counted(total, window, run.started.classes)
-            differs = differs or _difference(window, before, total, run.started.classes)
+            differs = differs or difference(window, before, total, run.started.classes)
         except (ValueError, msgspec.DecodeError) as error:
             differs = f"window {window.sequence} of run {run_id} cannot be counted: {error}"
             break
@@ -119,7 +119,7 @@ def _cell(cell: RecordedCell) -> Cell:
     )
 
 
-def _difference(window: Window, before: Tally, total: Tally, classes: Mapping[str, CellClass]) -> str:
+def difference(window: Window, before: Tally, total: Tally, classes: Mapping[str, CellClass]) -> str:
     """Where the published message says something else than the tally; "" if nowhere. Raises msgspec.DecodeError."""
     said = msgspec.json.decode(window.message, type=_Published)
     settled = {fate: said.frames.get(fate) for fate in ("processed", "dropped", "gated", "failed")}

@@ -1,7 +1,7 @@
-"""The journal's file: SQLite in WAL mode, synchronous=FULL, so that what was committed survives a power cut, and readers never
-wait for the writer or it for them. Everything SQLite can say comes out as a JournalError.
+"""A chain's file, the journal's or the reviews': SQLite in WAL mode, synchronous=FULL, so that what was committed survives a
+power cut, and readers never wait for the writer or it for them. Everything SQLite can say comes out as a JournalError.
 
-`user_version` is the version of the schema. MIGRATIONS makes it: a new file runs all of them, an older one those it lacks.
+`user_version` is the version of the schema. Migrations make it: a new file runs all of them, an older one those it lacks.
 """
 
 import os
@@ -10,6 +10,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgecell.errors import JournalBlocked, JournalError
@@ -45,6 +46,46 @@ MIGRATIONS = (
 events of a run are found without reading all, and what a run has learnt need not be written anew with every window."""
 
 VERSION = len(MIGRATIONS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """Of a chain's file. application: its `application_id`. what: what it is called; begin: how to get one.
+
+    migrations: version n of its schema is what the first n of them make.
+    """
+
+    file: str
+    application: int
+    what: str
+    begin: str
+    migrations: tuple[str, ...]
+
+    @property
+    def version(self) -> int:
+        """Of the schema that is written now."""
+        return len(self.migrations)
+
+
+JOURNAL = Kind(
+    file=FILE, application=APPLICATION, what="journal", begin="keep one: edgecell run --journal DIR", migrations=MIGRATIONS
+)
+REVIEWS = Kind(
+    file="reviews.sqlite",
+    application=0x6564_6372,  # "edcr"
+    what="file of reviews",
+    begin="review a cell: edgecell review RUN",
+    migrations=(
+        """
+        CREATE TABLE events (
+            position INTEGER PRIMARY KEY, run_id TEXT NOT NULL, type TEXT NOT NULL, sequence INTEGER, body BLOB NOT NULL,
+            head BLOB NOT NULL, signature BLOB
+        );
+        CREATE TABLE contents (position INTEGER PRIMARY KEY, body BLOB NOT NULL);
+        CREATE INDEX events_of_runs ON events (run_id, position);
+        """,
+    ),
+)
 _STAMPS = ("application_id", "user_version")
 _OTHER = "give the folder of a journal, or another one that is empty"
 _FULL = re.compile("full|disk i/o error", re.IGNORECASE)
@@ -52,16 +93,16 @@ _CLOSED = re.compile("unable to open|readonly", re.IGNORECASE)
 _LOCKED = re.compile("locked|busy", re.IGNORECASE)
 
 
-def open_for_writing(folder: Path) -> sqlite3.Connection:
+def open_for_writing(folder: Path, kind: Kind = JOURNAL) -> sqlite3.Connection:
     """The file in `folder`, made if missing (folder 0700, file 0600) and brought up to date. Raises JournalError."""
-    return _open_for_writing(folder / FILE)
+    return _open_for_writing(folder / kind.file, kind)
 
 
-def _open_for_writing(path: Path) -> sqlite3.Connection:
+def _open_for_writing(path: Path, kind: Kind) -> sqlite3.Connection:
     with translated(path):
         connection = connect_to(path)
         try:
-            _set_up_writing(connection, path)
+            _set_up_writing(connection, path, kind)
         except BaseException:
             connection.close()
             raise
@@ -83,23 +124,21 @@ def connect_to(path: Path) -> sqlite3.Connection:
     return _connect(f"{path.resolve().as_uri()}?mode=rw")
 
 
-def open_for_reading(path: Path) -> sqlite3.Connection:
-    """A journal's file, or that in a folder, which another process may be writing. Raises JournalError."""
-    path = path / FILE if path.is_dir() else path
+def open_for_reading(path: Path, kind: Kind = JOURNAL) -> sqlite3.Connection:
+    """A chain's file, or that in a folder, which another process may be writing. Raises JournalError."""
+    path = path / kind.file if path.is_dir() else path
     if not path.is_file():
-        raise JournalError(
-            f"there is no journal at {path}", fix="give the folder of one, or keep one: edgecell run --journal DIR"
-        )
+        raise JournalError(f"there is no {kind.what} at {path}", fix=f"give the folder of one, or {kind.begin}")
     with translated(path):
-        connection = _readable(path)
+        connection = readable(path)
         try:
             connection.execute("PRAGMA query_only = ON")
-            version = _version(connection, path)
-            if version < VERSION:
+            version = _version(connection, path, kind)
+            if version < kind.version:
                 connection.close()
-                _open_for_writing(path).close()  # brings it up to date
-                connection = _readable(path)
-            _check_schema(connection, path)
+                _open_for_writing(path, kind).close()  # brings it up to date
+                connection = readable(path)
+            _check_schema(connection, path, kind)
         except BaseException:
             connection.close()
             raise
@@ -114,8 +153,8 @@ def schema_of(folder: Path) -> int | None:
         path.open("rb").close()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    with translated(path), closing(_readable(path)) as connection:
-        return _version(connection, path, may_be_empty=True) or None
+    with translated(path), closing(readable(path)) as connection:
+        return _version(connection, path, JOURNAL, may_be_empty=True) or None
 
 
 @contextmanager
@@ -176,8 +215,10 @@ def _connect(uri: str) -> sqlite3.Connection:
     return connection
 
 
-def _readable(path: Path) -> sqlite3.Connection:
-    """Beside a writer, or, where nothing may be written, a file that nobody writes."""
+def readable(path: Path) -> sqlite3.Connection:
+    """A database to be read beside a writer, or, where nothing may be written, a file that nobody writes.
+
+    Raises sqlite3.Error."""
     uri = path.resolve().as_uri()
     connection = _connect(f"{uri}?mode=ro")
     try:
@@ -191,48 +232,48 @@ def _readable(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _set_up_writing(connection: sqlite3.Connection, path: Path) -> None:
-    version = _version(connection, path, may_be_empty=True)
+def _set_up_writing(connection: sqlite3.Connection, path: Path, kind: Kind) -> None:
+    version = _version(connection, path, kind, may_be_empty=True)
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise JournalError(f"{path}: this file system cannot hold it", fix="keep the journal on a local disk: --journal DIR")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA journal_size_limit = 16777216")
-    if version < VERSION:
+    if version < kind.version:
         with transaction(connection):  # another process may have done it in the meantime
-            _migrate(connection, _version(connection, path, may_be_empty=True))
-    _check_schema(connection, path)
+            _migrate(connection, _version(connection, path, kind, may_be_empty=True), kind)
+    _check_schema(connection, path, kind)
 
 
-def _migrate(connection: sqlite3.Connection, version: int) -> None:
-    for script in MIGRATIONS[version:]:
+def _migrate(connection: sqlite3.Connection, version: int, kind: Kind) -> None:
+    for script in kind.migrations[version:]:
         for statement in filter(str.strip, script.split(";")):
             connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {APPLICATION}")
-    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute(f"PRAGMA application_id = {kind.application}")
+    connection.execute(f"PRAGMA user_version = {kind.version}")
 
 
-def _version(connection: sqlite3.Connection, path: Path, *, may_be_empty: bool = False) -> int:
+def _version(connection: sqlite3.Connection, path: Path, kind: Kind, *, may_be_empty: bool = False) -> int:
     """Tables are looked for first: another process may be making them, in one step with the stamps."""
     if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         if may_be_empty:
             return 0
-        raise JournalError(f"{path} is empty: no run has begun in it yet", fix="begin one: edgecell run")
+        raise JournalError(f"{path} is empty: nothing has been written to it yet", fix=kind.begin)
     application, version = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in _STAMPS)
-    if application != APPLICATION or version < 1:
-        raise JournalError(f"{path} is no journal of edgecell", fix=_OTHER)
-    if version > VERSION:
-        what = f"{path} is a journal of schema version {version}; this edgecell knows up to {VERSION}"
+    if application != kind.application or version < 1:
+        raise JournalError(f"{path} is no {kind.what} of edgecell", fix=_OTHER)
+    if version > kind.version:
+        what = f"{path} is a {kind.what} of schema version {version}; this edgecell knows up to {kind.version}"
         raise JournalError(what, fix="use the edgecell that wrote it, or give this one a journal of its own: path in [journal]")
     return version
 
 
-def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+def _check_schema(connection: sqlite3.Connection, path: Path, kind: Kind) -> None:
     """The tables must be ours to the letter: a view or a trigger in their place could do anything."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
-        _migrate(fresh, 0)
+        _migrate(fresh, 0, kind)
         if _schema(connection) != _schema(fresh):
-            raise JournalError(f"{path} has other tables than a journal", fix=_OTHER)
+            raise JournalError(f"{path} has other tables than a {kind.what}", fix=_OTHER)
 
 
 def _schema(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from edgecell.errors import JournalError
 from edgecell.journal import chain
+from edgecell.journal.chainfile import Row
 from edgecell.journal.events import SampleErased
-from edgecell.journal.reader import Reader, Row
+from edgecell.journal.reader import Reader
 
 Checks = Callable[[bytes, bytes], bool]
 """Whether a signature is of a content, by a key that is known."""

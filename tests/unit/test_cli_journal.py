@@ -127,7 +127,8 @@ def test_an_export_takes_the_place_of_an_older_one_also_behind_a_link(folder: Pa
 
 
 @pytest.mark.parametrize(
-    "name", ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm", "crops.sqlite", "run-b.lock", "link"]
+    "name",
+    ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm", "crops.sqlite", "reviews.sqlite", "run-b.lock", "link"],
 )
 def test_no_export_over_the_journal_s_own_files(folder: Path, name: str) -> None:
     (folder / "link").symlink_to(folder / store.FILE)

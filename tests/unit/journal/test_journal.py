@@ -57,7 +57,7 @@ def test_a_journal_that_is_being_made_is_empty_or_whole(tmp_path: Path, monkeypa
         connection.after = after
         return connection
 
-    monkeypatch.setattr(store, "_readable", disturbed)
+    monkeypatch.setattr(store, "readable", disturbed)
     try:
         store.open_for_reading(tmp_path).close()
     except JournalError as error:

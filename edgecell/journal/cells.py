@@ -1,0 +1,188 @@
+"""The cells of a run as they are reviewed: what the machine said of each, what people said, and how it counts.
+
+An index in memory, made once and extended as windows and reviews come, so that a page of cells is there at once.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from typing_extensions import Self
+
+from edgecell import tally
+from edgecell.bundle import CellClass
+from edgecell.errors import JournalError
+from edgecell.journal import replay
+from edgecell.journal.events import RecordedCell, Reviewed, RunStarted, Window
+from edgecell.journal.reader import Reader, RunSummary, Totals
+from edgecell.journal.reviews import ReviewReader, reviews_of
+from edgecell.journal.revised import UNSURE, Bin, machine_bin, reviewed_bin, revised
+from edgecell.journal.standing import Place, Standing
+from edgecell.messages import Tally
+from edgecell.wire import Differential
+
+Order = Literal["doubtful", "time"]
+ORDERS: tuple[Order, ...] = ("doubtful", "time")
+LABEL = "label:"
+"""Before a label: the view of its cells."""
+_FIX = "edgecell journal verify tells whether the file was changed"
+
+
+class RunCells:
+    """Of one run. A kind that no classifier refines (red cells, by the hundred thousand) is counted and not listed.
+
+    machine: what the machine counted, by the cells. totals: as it was published last; differs: in what that is otherwise, ""
+    if in nothing. standing: what people said. crops: whether a picture of any listed cell was kept.
+    """
+
+    def __init__(self, run: RunSummary, started: RunStarted) -> None:
+        self.run, self.started = run, started
+        self.machine, self.totals, self.differs = Tally(), Totals(), ""
+        self.standing, self.crops = Standing(), False
+        self._windows = 0
+        self._cells: dict[Place, RecordedCell] = {}
+        self._bins: dict[Place, Bin] = {}
+        self._plain: set[str] = set()
+        self._pages: dict[tuple[str, Order], list[Place]] = {}
+
+    @classmethod
+    def open(cls, journal: Path, run_id: str) -> Self:
+        """All cells of a run so far. journal: its folder, or file. Raises JournalError, also where its sample was erased."""
+        with Reader.open(journal) as reader:
+            run = reader.run(run_id)
+        cells = cls(run, _begun(run))
+        cells.refresh(journal)
+        return cells
+
+    @property
+    def run_id(self) -> str:
+        return self.run.run_id
+
+    @property
+    def classes(self) -> Mapping[str, CellClass]:
+        """Label -> what it means, in the order of the bundles."""
+        return self.started.classes
+
+    @property
+    def labels(self) -> list[str]:
+        """What a cell may be called: the classes, and the labels that the machine counted besides them."""
+        return [*self.classes, *sorted(self.machine.counts.keys() - self.classes.keys())]
+
+    def refresh(self, journal: Path) -> None:
+        """What was recorded and said since. Raises JournalError, also where the sample was erased."""
+        with Reader.open(journal) as reader:
+            self.run = reader.run(self.run_id)
+            _begun(self.run)
+            self._take(window for _, window in reader.windows(self.run_id, self._windows - 1) if window is not None)
+        path = reviews_of(journal)
+        if path is not None:
+            with ReviewReader.open(path) as reviews:
+                self._hear(reviews)
+
+    def cell(self, place: Place) -> RecordedCell | None:
+        """A listed cell, None where there is no such."""
+        return self._cells.get(place)
+
+    def bin(self, place: Place) -> Bin:
+        """Where a listed cell is counted, as reviewed."""
+        return self._bins[place]
+
+    def label(self, place: Place) -> str:
+        """What a listed cell is called, as reviewed: its label, `unsure`, or "" for an excluded one."""
+        where, name = self._bins[place]
+        return {"counts": name, "unsure": UNSURE}.get(where, "")
+
+    def view(self, view: str, order: Order = "doubtful") -> list[Place]:
+        """The listed cells of a view: `all`, `unsure`, `excluded`, `reviewed`, or `label:X` for those that count as X.
+
+        doubtful: those first that the machine was unsure of, then by its confidence, the least first; what it gave none comes
+        last. Reviewing a cell does not move it. time: in the order in which they were found.
+        """
+        key = view, order
+        if key not in self._pages:
+            self._pages[key] = [place for place in self._ordered(order) if self._is_in(place, view)]
+        return self._pages[key]
+
+    def views(self) -> dict[str, int]:
+        """How many listed cells each view has, but for `all`; labels without one are left out."""
+        found = Counter(name if where == "counts" else where for where, name in self._bins.values())
+        named = ("unsure", "excluded")
+        return {**dict(sorted(found.items())), **{name: found[name] for name in named}, "reviewed": self.standing.cells}
+
+    def reviewed(self) -> Tally:
+        """The counts with what people said. Raises JournalError where that was said of other cells."""
+        try:
+            return revised(self.machine, self.standing.reviews, self.classes)
+        except ValueError as error:
+            raise JournalError(f"run {self.run_id}: {error}", fix=_FIX) from None
+
+    def differentials(self) -> tuple[Differential, Differential]:
+        """The machine's, and the reviewed one."""
+        return tally.differential(self.machine, self.classes), tally.differential(self.reviewed(), self.classes)
+
+    def _take(self, windows: Iterable[Window]) -> None:
+        for window in windows:
+            before = self.machine
+            try:
+                self.machine = replay.counted(before, window, self.classes)
+                self.totals = msgspec.json.decode(window.message, type=Totals)
+                self.differs = self.differs or replay.difference(window, before, self.machine, self.classes)
+            except (ValueError, msgspec.DecodeError) as error:
+                what = f"window {window.sequence} of run {self.run_id} cannot be counted: {error}"
+                raise JournalError(what, fix=_FIX) from None
+            self._windows = window.sequence + 1
+            for cell in window.cells:
+                self._list(cell)
+            self._pages.clear()
+
+    def _list(self, cell: RecordedCell) -> None:
+        if cell.kind in self._plain or (cell.label == cell.kind and cell.label not in self.classes):
+            self._plain.add(cell.kind)
+            return
+        place = cell.frame, cell.index
+        self._cells[place] = cell
+        self._bins[place] = self._bin(place)
+        self.crops = self.crops or cell.crop is not None
+
+    def _hear(self, reviews: ReviewReader) -> None:
+        for position, event in reviews.of(self.run_id, self.standing.position):
+            self.standing.add(position, event)
+            if isinstance(event, Reviewed) and (event.frame, event.cell) in self._cells:
+                self._bins[event.frame, event.cell] = self._bin((event.frame, event.cell))
+            self._pages = {key: found for key, found in self._pages.items() if key[0] == "all"}
+
+    def _bin(self, place: Place) -> Bin:
+        cell, review = self._cells[place], self.standing.of(place)
+        if review is not None:
+            return reviewed_bin(review, self.classes)
+        if cell.excluded is not None:
+            return "excluded", cell.excluded
+        return machine_bin(cell.label, cell.decided, self.classes)
+
+    def _ordered(self, order: Order) -> list[Place]:
+        if order == "time":
+            return list(self._cells)
+        if ("all", order) not in self._pages:
+            self._pages["all", order] = [place for _, place in sorted(map(_doubt, self._cells.items()))]
+        return self._pages["all", order]
+
+    def _is_in(self, place: Place, view: str) -> bool:
+        where, name = self._bins[place]
+        if view.startswith(LABEL):
+            return where == "counts" and name == view.removeprefix(LABEL)
+        return view in ("all", where) or (view == "reviewed" and self.standing.of(place) is not None)
+
+
+def _doubt(item: tuple[Place, RecordedCell]) -> tuple[tuple[bool, bool, bool, float], Place]:
+    """Least first."""
+    place, cell = item
+    confidence = cell.confidence
+    return (cell.excluded is not None, cell.decided, confidence is None, confidence or 0.0), place
+
+
+def _begun(run: RunSummary) -> RunStarted:
+    if run.started is None:
+        raise JournalError(f"the sample of run {run.run_id} was erased", fix="list the runs: edgecell journal show")
+    return run.started
