@@ -121,20 +121,25 @@ class Plan:
             )
 
     @contextmanager
-    def runtime(self, observer: Observer, resume: str | None = None) -> Iterator[Runtime]:
+    def runtime(self, observer: Observer, resume: str | None = None, run_id: str = "") -> Iterator[Runtime]:
         """The live loop. Journal and bus are open; models, segmenter and camera are opened by its `run`, on their threads.
 
-        resume: the id of a run in the journal to go on with, recording.LATEST, or None for a new one. Raises JournalError.
+        resume: the id of a run in the journal to go on with, recording.LATEST, or None for a new one. run_id: of a new one, ""
+        for any. Raises JournalError.
         """
         self._tell_engines()
         with ExitStack() as stack:
-            recorder = stack.enter_context(self._recorder(resume))
+            run_id = run_id or str(uuid.uuid4())
+            recorder = stack.enter_context(self._recorder(resume, run_id))
             publisher = self.publisher.make()
             if recorder is not None:
                 publisher.replay_from(stack.enter_context(Record.open(recorder.folder)))
             stack.enter_context(publisher)
-            run_id = recorder.run_id if recorder else str(uuid.uuid4())
-            identity = Identity(device_id=self.settings.device_id, run_id=run_id, sample_id=self.settings.sample_id)
+            identity = Identity(
+                device_id=self.settings.device_id,
+                run_id=recorder.run_id if recorder else run_id,
+                sample_id=self.settings.sample_id,
+            )
             yield Runtime(
                 identity=identity,
                 settings=self.settings.run,
@@ -147,18 +152,19 @@ class Plan:
                 recorder=recorder,
                 telemetry=Telemetry(recorder.folder if recorder else Path()).look,
                 reference=reference_of(self.optics) if self.optics else None,
+                preview=bool(getattr(self.publisher.options, "preview", False)),
             )
 
-    def _recorder(self, resume: str | None) -> AbstractContextManager[Recorder | None]:
+    def _recorder(self, resume: str | None, run_id: str) -> AbstractContextManager[Recorder | None]:
         journal = self.settings.journal
         if journal is not None and journal.enabled:
-            return recording(journal, self._started(), resume)
+            return recording(journal, self._started(run_id), resume)
         if resume is not None:
             what = "a run is resumed from its journal, and none is kept"
             raise SettingsError(what, fix="leave out --no-journal, and enabled = false in [journal]; or leave out --resume")
         return nullcontext()
 
-    def _started(self) -> RunStarted:
+    def _started(self, run_id: str) -> RunStarted:
         """What the journal says of a new run. Of the settings all that decides what is counted, defaults included."""
         settings = self.settings
         essence: dict[str, Any] = {role: each.told() for role, each in (("source", self.source), ("segmenter", self.segmenter))}
@@ -179,7 +185,7 @@ class Plan:
             for role, bundle in bundles.items()
         }
         return RunStarted(
-            run_id=str(uuid.uuid4()),
+            run_id=run_id,
             utc=clock.utc_now(),
             clock_synced=clock.synced(),
             device_id=settings.device_id,
@@ -188,6 +194,7 @@ class Plan:
             settings=essence,
             settings_sha256=chain.sha256(msgspec.json.encode(essence, order="sorted")),
             classes=self.classes,
+            operator=settings.operator,
         )
 
     @contextmanager

@@ -24,12 +24,12 @@ from edgecell.bus import curve
 from edgecell.bus.endpoint import DEFAULT_ENDPOINT, EXAMPLES, connectable, seen_from
 from edgecell.bus.follow import HEARTBEAT, Follower, Position
 from edgecell.errors import PublishError, SettingsError
-from edgecell.wire import Message
+from edgecell.wire import Message, Preview
 
-__all__ = ["DEFAULT_ENDPOINT", "AsyncSubscriber", "Position", "Subscriber"]
+__all__ = ["DEFAULT_ENDPOINT", "AsyncPreviews", "AsyncSubscriber", "Position", "Subscriber"]
 
-HIGH_WATER = 1000
-"""Messages that wait here for `receive`; when it is full the sender drops new ones for this listener."""
+HIGH_WATER, PREVIEWS = 1000, 2
+"""Messages, and previews, that wait here for `receive`; when it is full the sender drops new ones for this listener."""
 MAX_ANSWER_BYTES = 2 * wire.MAX_BYTES
 """Longest answer that is read: a page has 256 KiB, or one message if that is longer."""
 BEAT_MS, SILENCE_MS = 2_000, 10_000
@@ -51,6 +51,8 @@ class _Listener:
     After a message of more than wire.MAX_BYTES, which no edgecell sends, the connection is over: what follows are time-outs.
     Raises SettingsError for a malformed endpoint, or keys that cannot be used.
     """
+
+    _waiting = HIGH_WATER
 
     def __init__(
         self,
@@ -77,6 +79,11 @@ class _Listener:
     @property
     def topics(self) -> tuple[str, ...]:
         return self._follower.topics
+
+    @property
+    def _wanted(self) -> set[str]:
+        """What the bus is asked for."""
+        return {*self.topics, HEARTBEAT}  # a heartbeat says where to ask for what was missed
 
     @property
     def gaps(self) -> int:
@@ -135,7 +142,7 @@ class _Listener:
         return made
 
     def _set_up(self, made: "zmq.Socket[bytes]", kind: int) -> None:
-        made.setsockopt(zmq.RCVHWM, HIGH_WATER)
+        made.setsockopt(zmq.RCVHWM, self._waiting)
         made.setsockopt(zmq.MAXMSGSIZE, wire.MAX_BYTES if kind == zmq.SUB else MAX_ANSWER_BYTES)
         made.setsockopt(zmq.IPV6, int("[" in self.endpoint))
         made.setsockopt(zmq.HEARTBEAT_IVL, BEAT_MS)
@@ -146,7 +153,7 @@ class _Listener:
             made.setsockopt(zmq.CURVE_PUBLICKEY, curve.public_of(secret))
             made.setsockopt(zmq.CURVE_SERVERKEY, server)
         if kind == zmq.SUB:
-            for topic in {*self.topics, HEARTBEAT}:  # a heartbeat says where to ask for what was missed
+            for topic in self._wanted:
                 made.setsockopt_string(zmq.SUBSCRIBE, topic)
 
     def _take(self) -> None:
@@ -256,3 +263,63 @@ class AsyncSubscriber(_Listener):
         while True:
             if (message := await self.receive(3600.0)) is not None:
                 yield message
+
+
+class AsyncPreviews(_Listener):
+    """What the device sees, for asyncio: the newest preview, where it publishes any. unreadable: as in _Listener."""
+
+    _waiting = PREVIEWS
+
+    def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, key: Path | None = None, server_key: Path | None = None) -> None:
+        super().__init__(endpoint, (), key=key, server_key=server_key)
+
+    async def __aenter__(self) -> Self:
+        self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    @property
+    def _wanted(self) -> set[str]:
+        return {wire.PREVIEW}
+
+    async def receive(self, timeout_s: float) -> Preview | None:
+        """The newest one that came within timeout_s, or None."""
+        deadline_ns = clock.monotonic_ns() + round(timeout_s * 1e9)
+        while True:
+            if (preview := self._newest()) is not None:
+                return preview
+            if not (left_ms := self._left_ms(deadline_ns)):
+                return None
+            poller = zmq.asyncio.Poller()
+            for each in self._sockets():
+                poller.register(each, zmq.POLLIN)
+            await poller.poll(left_ms)
+
+    def _newest(self) -> Preview | None:
+        """Of what has come."""
+        if self._bus is None:
+            raise PublishError(f"subscriber of {self.endpoint} is not open", fix="use it in a with block")
+        newest = None
+        while True:
+            try:
+                parts = self._bus.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            self._heard_ns = clock.monotonic_ns()
+            try:
+                newest = wire.preview_from_wire(parts[-1])
+            except PublishError as error:
+                self._follower.spoilt(str(error))
+        if clock.monotonic_ns() - self._heard_ns > AGAIN_S * 1e9:
+            self._connect()
+        return newest
+
+    async def __aiter__(self) -> AsyncIterator[Preview]:
+        """Previews without end."""
+        while True:
+            if (preview := await self.receive(3600.0)) is not None:
+                yield preview

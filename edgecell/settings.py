@@ -126,11 +126,13 @@ class QcSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of a run. device_id, sample_id: 1 to 128 printable characters. models: kind of cell -> bundle name or folder.
 
+    operator: who sits at the microscope, "" if nobody said. It goes into the journal, and nowhere else.
     journal: None where nobody has said anything about it: the command line decides.
     """
 
     device_id: Id = "edgecell"
     sample_id: Id = "unnamed"
+    operator: Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
     source: PartSettings = PartSettings(part="phantom", where="[source]")
     segmenter: PartSettings = PartSettings(part=AUTO, where="[segmenter]")
     engine: PartSettings = PartSettings(part=AUTO, where="[engine]")

@@ -1,8 +1,9 @@
 """The messages on the bus. One message is two frames: its topic, then one JSON object in UTF-8.
 
-The topic is the message's `schema`: `counts/1` or `heartbeat/1`. A new field may appear at any time, so readers ignore what
-they do not know; a change of meaning gets a new number. `edgecell/schemas/` holds the JSON Schemas that are generated from the
-types below, enough for a program in any language; `deploy/wire.md` is written for one. What it needs besides:
+The topic is the message's `schema`: `counts/1`, `heartbeat/1` or, where that was asked for, `preview/1`. A new field may appear
+at any time, so readers ignore what they do not know; a change of meaning gets a new number. `edgecell/schemas/` holds the JSON
+Schemas that are generated from the types below, enough for a program in any language; `deploy/wire.md` is written for one. What
+it needs besides:
 
 - Order by `sequence`, never by time: a box without a network boots with a wrong clock. Every topic of a run has its own
   sequence from 0. A jump is a loss, and harmless: totals are cumulative, the next message has them all.
@@ -11,12 +12,12 @@ types below, enough for a program in any language; `deploy/wire.md` is written f
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
 from edgecell.errors import PublishError
-from edgecell.messages import NOTICE, FrameFates, PixelUmSource
+from edgecell.messages import NOTICE, Exclusion, FrameFates, PixelUmSource
 
 MAX_BYTES = 1 << 20
 """Largest message that is read. A counts message of 40 classes has about 8 KiB."""
@@ -188,6 +189,38 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", t
     notice: Notice = NOTICE
 
 
+class PreviewCell(msgspec.Struct, frozen=True, kw_only=True):
+    """One cell of the frame."""
+
+    kind: Annotated[str, _says("What the segmenter took it for.")]
+    label: Annotated[str, _says("Its class; empty where it was left out.")]
+    confidence: Annotated[float | None, _says("Of that class, 0-1; null where nothing scored it.")]
+    decided: Annotated[bool, _says("Whether it counts as that class; else it is unsure, or left out.")]
+    excluded: Annotated[Exclusion | None, _says("Why it was left out, or null.")]
+    box_px: Annotated[tuple[int, int, int, int], _says("x0, y0, x1, y1 in pixels of the frame, half-open.")]
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="preview/1"):
+    """What the device sees: a frame, shrunk, with its cells, twice a second at most. On this machine only, and off unless it
+    was asked for. None is missed: only the newest says anything.
+    """
+
+    device_id: DeviceId
+    run_id: RunId
+    sequence: Sequence
+    frame_index: Annotated[Count, _says("The frame's number in its source.")]
+    width_px: Annotated[Count, _says("Width of the frame, which boxes are in; the picture is smaller.")]
+    height_px: Annotated[Count, _says("Height of the frame.")]
+    accepted: Annotated[bool, _says("false: the gate refused the frame, and nothing on it was looked at.")]
+    reason: Annotated[str, _says("Why it was refused, empty if it was not.")]
+    focus: Annotated[float, _says("Sharpness, without a unit: larger is sharper.")]
+    mean_level: Annotated[float, _says("Mean brightness, 0-1.")]
+    saturated_fraction: Annotated[float, _says("Share of pixels that are as bright as can be, 0-1.")]
+    cells: Annotated[tuple[PreviewCell, ...], _says("All cells that were found on it, at most 2000.")]
+    jpeg: Annotated[bytes, _says("The picture, a JPEG file in base64, its longer side at most 1024 pixels.")]
+    notice: Notice = NOTICE
+
+
 class Replay(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="replay/1"):
     """Asks for the messages of a run from after a sequence number on, oldest first: one frame to the replay socket."""
 
@@ -214,30 +247,44 @@ Message: TypeAlias = CountsMessage | Heartbeat
 TYPES: dict[str, type[CountsMessage] | type[Heartbeat]] = {"counts/1": CountsMessage, "heartbeat/1": Heartbeat}
 """Topic -> type. A new message is one struct and one line here."""
 
-SCHEMAS: dict[str, type[msgspec.Struct]] = {**TYPES, "replay/1": Replay, "replayed/1": Replayed}
+PREVIEW = "preview/1"
+"""Heard by who asks for it by name only: it is no Message, for its order does not matter, and who counts has no use for it."""
+
+SCHEMAS: dict[str, type[msgspec.Struct]] = {**TYPES, PREVIEW: Preview, "replay/1": Replay, "replayed/1": Replayed}
 """Everything that has a JSON Schema: the messages, then what goes over the replay socket."""
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 _DECODER: msgspec.json.Decoder[Message] = msgspec.json.Decoder(CountsMessage | Heartbeat)
+_PREVIEW_DECODER = msgspec.json.Decoder(Preview)
+Read = TypeVar("Read")
 
 
-def topic_of(message: Message) -> str:
-    """`counts/1` or `heartbeat/1`."""
+def topic_of(message: Message | Preview) -> str:
+    """`counts/1`, `heartbeat/1` or `preview/1`."""
     return str(message.__struct_config__.tag)
 
 
-def to_wire(message: Message) -> tuple[str, bytes]:
+def to_wire(message: Message | Preview) -> tuple[str, bytes]:
     """Topic and payload (UTF-8 JSON, labels sorted)."""
     return topic_of(message), _ENCODER.encode(message)
 
 
 def from_wire(payload: bytes) -> Message:
     """The message of a payload. Fields that this version does not know are ignored. Raises PublishError."""
+    return _read(payload, _DECODER)
+
+
+def preview_from_wire(payload: bytes) -> Preview:
+    """As from_wire, of the topic `preview/1`."""
+    return _read(payload, _PREVIEW_DECODER)
+
+
+def _read(payload: bytes, decoder: "msgspec.json.Decoder[Read]") -> Read:
     fix = "check that the sender is edgecell, and of a version that this one knows"
     if len(payload) > MAX_BYTES:
         raise PublishError(f"message of {len(payload)} bytes, more than {MAX_BYTES}", fix=fix)
     try:
-        return _DECODER.decode(payload)
+        return decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PublishError(f"message cannot be read: {error}", fix=fix) from None
 

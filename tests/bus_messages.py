@@ -6,7 +6,7 @@ from typing import Any
 from edgecell.bundle import CellClass
 from edgecell.messages import FrameFates, Tally
 from edgecell.tally import differential
-from edgecell.wire import CountsMessage, Device, Heartbeat, Latency, Message, Model, frames_of
+from edgecell.wire import CountsMessage, Device, Heartbeat, Latency, Message, Model, Preview, PreviewCell, frames_of
 
 CLASSES = {
     "neutrophil": CellClass(name="neutrophil", abbreviation="NEU", group="leukocyte", in_differential=True),
@@ -81,6 +81,28 @@ def heartbeat(sequence: int = 0, **changes: Any) -> Heartbeat:
         "chain_signature": "",
     }
     return Heartbeat(**{**fields, **changes})
+
+
+def preview(sequence: int = 0, **changes: Any) -> Preview:
+    cell = PreviewCell(
+        kind="nucleated", label="neutrophil", confidence=0.97, decided=True, excluded=None, box_px=(400, 300, 520, 430)
+    )
+    fields: dict[str, Any] = {
+        "device_id": "bench-3",
+        "run_id": "run-a",
+        "sequence": sequence,
+        "frame_index": 40,
+        "width_px": 1920,
+        "height_px": 1200,
+        "accepted": True,
+        "reason": "",
+        "focus": 41.5,
+        "mean_level": 0.71,
+        "saturated_fraction": 0.001,
+        "cells": (cell,),
+        "jpeg": b"\xff\xd8 a picture \xff\xd9",
+    }
+    return Preview(**{**fields, **changes})
 
 
 MAKERS: tuple[Callable[..., Message], ...] = (counts_message, heartbeat)

@@ -21,6 +21,8 @@ import msgspec  # noqa: F401
 import numpy as np  # noqa: F401
 import rich.live
 import rich.progress  # noqa: F401
+import starlette.staticfiles  # noqa: F401
+import uvicorn.server  # noqa: F401
 import zmq  # noqa: F401
 
 PACKAGE = Path(__file__).parents[1] / "edgecell"

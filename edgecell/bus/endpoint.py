@@ -32,6 +32,11 @@ def bindable(endpoint: str, *, encrypted: bool) -> str:
     return f"tcp://{host}:{port}"
 
 
+def local(endpoint: str) -> bool:
+    """Whether a well-formed endpoint can be reached from this machine only."""
+    return endpoint.startswith("ipc://") or _is_loopback(split_tcp(endpoint)[0])
+
+
 def connectable(endpoint: str) -> str:
     """The endpoint if one can connect to it: tcp://HOST:PORT or ipc://PATH, without wildcards. Raises SettingsError."""
     if endpoint.startswith("ipc://") and endpoint not in ("ipc://", "ipc://*"):

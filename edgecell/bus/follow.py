@@ -141,7 +141,7 @@ class Follower:
         try:
             page = msgspec.json.decode(payload, type=Replayed)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._spoilt(f"answer cannot be read: {error}")
+            self.spoilt(f"answer cannot be read: {error}")
             if asking is not None:
                 asking.due_ns = now_ns
             return
@@ -274,14 +274,15 @@ class Follower:
         try:
             message = wire.from_wire(bytes(payload))
         except PublishError as error:
-            self._spoilt(str(error))
+            self.spoilt(str(error))
             return None
         if isinstance(message, CountsMessage) and not adds_up(message):
-            self._spoilt(f"message {message.sequence} of {message.device_id} does not add up")
+            self.spoilt(f"message {message.sequence} of {message.device_id} does not add up")
             return None
         return message
 
-    def _spoilt(self, problem: str) -> None:
+    def spoilt(self, problem: str) -> None:
+        """Something that came cannot be used."""
         self.unreadable += 1
         self.last_problem = problem
 

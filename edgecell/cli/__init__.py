@@ -13,6 +13,7 @@ COMMANDS = (
     "classify",
     "adapt",
     "watch",
+    "serve",
     "metrics",
     "journal",
     "prepare",

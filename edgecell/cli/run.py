@@ -36,12 +36,16 @@ PLAIN_S = 5.0
 @click.option("--publish", "endpoint", metavar="ENDPOINT", help="Where to publish, e.g. tcp://127.0.0.1:5556.")
 @click.option("--max-frames", type=click.IntRange(min=1), help="Stop after so many frames.")
 @click.option("--sample-id", help="Name of the sample; on the bus only with [publisher] sample_ids = true.")
+@click.option("--operator", help="Who sits at the microscope: for the journal.")
 @click.option("--bundle", help="Classifier of nucleated cells: a shipped bundle's name, or the folder of one.")
 @options.ENGINE
 @options.COUNTING
 @click.option("--journal", metavar="DIR", help="Keep the journal in this folder.")
 @click.option("--no-journal", is_flag=True, help="Keep none: after a crash or a power cut the counts are gone.")
 @click.option("--resume", metavar="[RUN_ID]", is_flag=False, flag_value=LATEST, help="Go on with a run of the journal.")
+@click.option("--run-id", metavar="ID", help="Name of the new run, for a program that began it. Default: a random one.")
+@click.option("--crops", is_flag=True, help="Keep the cells' pictures in the journal, which a review needs.")
+@click.option("--preview", is_flag=True, help="Publish what the camera sees, on this machine only: twice a second, shrunk.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Counts messages as JSON lines on stdout, as on the bus, and with the sample's id."
 )
@@ -51,12 +55,16 @@ def command(
     endpoint: str | None,
     max_frames: int | None,
     sample_id: str | None,
+    operator: str | None,
     bundle: str | None,
     engine: str | None,
     counting: Counting | None,
     journal: str | None,
     no_journal: bool,
     resume: str | None,
+    run_id: str | None,
+    crops: bool,
+    preview: bool,
     as_json: bool,
 ) -> None:
     """Grab frames, find and classify their cells, count, and publish the counts.
@@ -88,13 +96,15 @@ def command(
     chosen = settings.load(settings_file) if settings_file else Settings()
     if settings_file is None and source is None and max_frames is None:
         max_frames = DEMO_FRAMES
-    chosen = _overridden(chosen, source, endpoint, max_frames, sample_id, bundle, engine, counting)
+    if run_id is not None and resume is not None:
+        raise click.UsageError("--run-id is for a new run, --resume goes on with an old one")
+    chosen = _overridden(chosen, source, endpoint, max_frames, sample_id, operator, bundle, engine, counting, preview=preview)
     asked = settings_file is not None or resume is not None
-    plan = app.plan(_with_journal(chosen, journal, no_journal=no_journal, asked=asked))
+    plan = app.plan(_with_journal(chosen, journal, no_journal=no_journal, crops=crops, asked=asked))
     display = _display(as_json)
     phantom = plan.source.name == "phantom"
     test = SelfTest(plan.source.options, plan.classes, display, plan.settings.run.counting) if phantom else None
-    with display, plan.runtime(test or display, resume) as runtime:
+    with display, plan.runtime(test or display, resume, run_id or "") as runtime:
         last = runtime.run()
     display.end(last, test.outcome() if test else None)
 
@@ -105,9 +115,12 @@ def _overridden(
     endpoint: str | None,
     max_frames: int | None,
     sample_id: str | None,
+    operator: str | None,
     bundle: str | None,
     engine: str | None,
     counting: Counting | None,
+    *,
+    preview: bool,
 ) -> Settings:
     """The settings with what the command line says instead."""
     run = chosen.run if max_frames is None else msgspec.structs.replace(chosen.run, max_frames=max_frames)
@@ -115,11 +128,15 @@ def _overridden(
     publisher = chosen.publisher
     if endpoint is not None:
         publisher = msgspec.structs.replace(publisher, options={**publisher.options, "endpoint": endpoint}, where="--publish")
+    if preview:
+        publisher = msgspec.structs.replace(publisher, options={**publisher.options, "preview": True})
     values: dict[str, object] = {"run": run, "publisher": publisher}
     if source is not None:
         values["source"] = settings.source_from_spec(source)
     if sample_id is not None:
         values["sample_id"] = sample_id
+    if operator is not None:
+        values["operator"] = operator
     if bundle is not None:
         values["models"] = {**chosen.models, NUCLEATED: bundle}
     if engine is not None:
@@ -127,7 +144,7 @@ def _overridden(
     return settings.checked(msgspec.structs.replace(chosen, **values))
 
 
-def _with_journal(chosen: Settings, folder: str | None, *, no_journal: bool, asked: bool) -> Settings:
+def _with_journal(chosen: Settings, folder: str | None, *, no_journal: bool, crops: bool, asked: bool) -> Settings:
     """The settings with their journal settled. asked: whether a run of the phantom slide keeps one as well."""
     if folder is not None and no_journal:
         raise click.UsageError("--journal and --no-journal exclude each other")
@@ -138,6 +155,10 @@ def _with_journal(chosen: Settings, folder: str | None, *, no_journal: bool, ask
         kept = msgspec.structs.replace(kept or JournalSettings(), enabled=True, path=folder)
     elif kept is None and (asked or chosen.source.part != "phantom"):
         kept = JournalSettings()
+    if crops:
+        if kept is None or not kept.enabled:
+            raise click.UsageError("--crops keeps pictures in the journal, and none is kept: add --journal DIR")
+        kept = msgspec.structs.replace(kept, crops=True)
     return msgspec.structs.replace(chosen, journal=kept)
 
 

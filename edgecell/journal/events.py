@@ -70,6 +70,7 @@ class RecordedCell(msgspec.Struct, frozen=True, array_like=True):
 class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run_started"):
     """A run begins. settings: all that decides what is counted, bundles included, as JSON; settings_sha256: of its sorted keys.
 
+    operator: who sat at the microscope, "" where nobody said.
     classes: label -> what it means, so that the counts can be made again without the bundles.
     """
 
@@ -82,17 +83,19 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     settings: dict[str, Any]
     settings_sha256: str
     classes: dict[str, CellClass]
+    operator: str = ""
     salt: str = field(default_factory=_salt)
 
 
 class RunResumed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run_resumed"):
-    """A run goes on after its program ended. windows: how many it had."""
+    """A run goes on after its program ended. windows: how many it had. operator: who sits there now."""
 
     run_id: str
     utc: str
     clock_synced: bool
     version: str
     windows: Index
+    operator: str = ""
     salt: str = field(default_factory=_salt)
 
 

@@ -40,6 +40,8 @@ def recording(settings: JournalSettings, started: RunStarted, resume: str | None
         stack.enter_context(held(settings.folder, run_id or started.run_id))
         begin, state = (started, None) if run_id is None else _resumed(journal, run_id, started)
         if run_id is None:
+            if started.run_id in journal.reader.run_ids():
+                raise JournalError(f"there is a run {started.run_id} already", fix="give another --run-id, or none")
             check_run(settings.folder)
         crops = stack.enter_context(Crops.open(settings.folder, settings.crop_budget_mib)) if settings.crops else None
         yield Recorder(journal, begin, state, crops, 0 if run_id is None else 1 + journal.reader.resumed(run_id))
@@ -82,6 +84,7 @@ def _resumed(journal: Journal, run_id: str, started: RunStarted) -> tuple[RunRes
         clock_synced=clock.synced(),
         version=started.version,
         windows=run.windows,
+        operator=started.operator,
     )
     LOG.info("run %s goes on after %d windows", run_id, run.windows)
     return again, state

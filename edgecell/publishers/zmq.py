@@ -20,7 +20,7 @@ import zmq
 from typing_extensions import Self
 
 from edgecell import wire
-from edgecell.bus.endpoint import DEFAULT_ENDPOINT, KEYS_FIX, beside, bind_error, bindable, check_ipc, file_of
+from edgecell.bus.endpoint import DEFAULT_ENDPOINT, EXAMPLES, KEYS_FIX, beside, bind_error, bindable, check_ipc, file_of, local
 from edgecell.bus.gatekeeper import Gatekeeper
 from edgecell.bus.replay import ReplayDesk
 from edgecell.errors import PublishError, SettingsError
@@ -34,6 +34,10 @@ MAX_REQUESTS = 1000
 """Subscriptions that one `serve` takes in, so that a flood of them cannot keep the frame path waiting."""
 
 
+BEAT_MS, SILENCE_MS = 2_000, 10_000
+"""With previews: how often a listener that says nothing is asked whether it is there, and after how much silence it is left."""
+
+
 class ZmqOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """endpoint: tcp://ADDRESS:PORT (* for any free port) or ipc://PATH. high_water: messages queued for each listener.
 
@@ -41,7 +45,8 @@ class ZmqOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     closing, 3 to 200 arrived (measured); with 500 all.
     server_key: file with the device's private key, allow: folder with the public keys of those who may listen; with both the
     bus is encrypted, without it stays on this machine. replay: where missed messages are asked for, "" for the next port, or
-    the path with `.replay`; it listens only where there is a record. sample_ids: messages name the sample.
+    the path with `.replay`; it listens only where there is a record. sample_ids: messages name the sample. preview: what the
+    camera sees is published too, on this machine only.
     """
 
     endpoint: str = DEFAULT_ENDPOINT
@@ -51,6 +56,7 @@ class ZmqOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     allow: Path | None = None
     replay: str = ""
     sample_ids: bool = False
+    preview: bool = False
 
 
 class ZmqPublisher:
@@ -70,6 +76,9 @@ class ZmqPublisher:
             raise SettingsError(f"[publisher] {lacks} is missing: an encrypted bus needs both keys", fix=KEYS_FIX)
         encrypted = self._options.server_key is not None
         self.endpoint = bindable(self._options.endpoint, encrypted=encrypted)
+        if self._options.preview and not local(self.endpoint):
+            what = f"endpoint {self.endpoint!r} can be reached from outside this machine, and previews stay on it"
+            raise SettingsError(what, fix=f"leave out preview = true and --preview, or stay on this machine: {EXAMPLES}")
         self._replay_at = bindable(self._options.replay, encrypted=encrypted) if self._options.replay else ""
         self.replay_endpoint = ""
         self.unsent = 0
@@ -251,6 +260,9 @@ class ZmqPublisher:
         bus.setsockopt(zmq.SNDHWM, self._options.high_water)
         bus.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST_BYTES)
         bus.setsockopt(zmq.IPV6, int("[" in self.endpoint))
+        if self._options.preview:  # they are large: what waits for a listener that hangs must not grow for long
+            bus.setsockopt(zmq.HEARTBEAT_IVL, BEAT_MS)
+            bus.setsockopt(zmq.HEARTBEAT_TIMEOUT, SILENCE_MS)
         if self._gatekeeper is not None:
             self._gatekeeper.guard(bus)
 

@@ -7,7 +7,7 @@ from edgecell.condition import Trouble, Troubles
 from edgecell.errors import PublishError
 from edgecell.protocols import Publisher
 from edgecell.runtime.backoff import Backoff
-from edgecell.wire import Message, to_wire
+from edgecell.wire import Message, Preview, to_wire
 
 TOLD_FOR_S: Final = 10.0
 """How long messages still say that the bus was lost, once it is open again. Listeners come back one by one, by
@@ -47,6 +47,15 @@ class Bus:
             self._backoff.reset()
         except PublishError as error:
             self.unsent += 1
+            self._lose(error)
+
+    def show(self, preview: Preview) -> None:
+        """A preview, if the bus is there: nobody misses one, so it counts for nothing."""
+        if self._lost:
+            return
+        try:
+            self._publisher.publish(*to_wire(preview))
+        except PublishError as error:
             self._lose(error)
 
     def serve(self) -> None:

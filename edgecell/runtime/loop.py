@@ -31,6 +31,7 @@ from edgecell.runtime.look import Look
 from edgecell.runtime.mailbox import Mailbox
 from edgecell.runtime.memory import Memory
 from edgecell.runtime.notify import Notifier
+from edgecell.runtime.preview import Previews
 from edgecell.runtime.stage import Classifying, Detecting, Opener, Stage
 from edgecell.runtime.vitals import Vitals
 from edgecell.runtime.watchdog import Watchdog
@@ -65,11 +66,13 @@ class Runtime:
         recorder: Recorder | None = None,
         reference: Reference | None = None,
         telemetry: Callable[[], Device] | None = None,
+        preview: bool = False,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         """recorder: keeps every window before it is published; one of an earlier process's run makes this one go on with it.
         reference: how the microscope was set up; without it as the run's first fields have it.
-        telemetry: looks at the device, on a thread of its own. environment: where systemd says how to reach it."""
+        telemetry: looks at the device, on a thread of its own. preview: publish what the camera sees.
+        environment: where systemd says how to reach it."""
         self._observer, self._bus = observer, Bus(publisher, identity.sample_id)
         self._identity, self._settings = identity, settings
         state, books = RunState(), Books()
@@ -105,7 +108,7 @@ class Runtime:
         self._capturing = Stage("capture", self._capture.opened, self._capture.work, (self._seen,))
         self._stages = self._classifying, self._detecting, self._capturing
         self._watchdog = Watchdog([stage.pulse for stage in self._stages], settings.hang_s)
-        self._vitals = Vitals(telemetry)
+        self._vitals, self._previews = Vitals(telemetry), Previews(identity, on=preview)
         self._asked_ns: int | None = None
 
     def run(self) -> Progress:
@@ -114,7 +117,7 @@ class Runtime:
         Whatever happens once all parts are open, the counts so far and the last state are published, but for counts that the
         journal did not take. No thread is left when it returns or raises, unless a part hangs.
         """
-        with self._vitals, self._threads() as models:
+        with self._vitals, self._previews, self._threads() as models:
             self._keeper.start()
             self._ledger.run(models)
             self._notifier.ready()
@@ -221,6 +224,7 @@ class Runtime:
             report: FrameReport | None = self._add(look.report, look.read_ns)
             if look.frame is not None:
                 self._keeper.saw(look.report, look.frame.image)
+                self._previews.saw(look.report, look.frame.image)
         else:
             report = None
             self._fail(look)
@@ -244,6 +248,8 @@ class Runtime:
         """
         due = self._ledger.due(hold=self._in_batch or self._keeper.waits)
         self._send(*self._keeper.kept(due, self._state_now()))
+        if (preview := self._previews.latest()) is not None:
+            self._bus.show(preview)
         self._bus.serve()
 
     def _state_now(self) -> RunState:

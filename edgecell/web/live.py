@@ -1,0 +1,79 @@
+"""Routes: who is asking, what happens now, and the run that is begun and stopped."""
+
+from collections.abc import AsyncIterator
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from edgecell import __version__
+from edgecell.web.answers import answer, asked
+from edgecell.web.choices import choices
+from edgecell.web.session import COOKIE, LIFE_S
+from edgecell.web.start import Start
+from edgecell.web.station import station_of
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    token: str
+
+
+def me(request: Request) -> Response:
+    """Who is asking; what may be begun only for who is signed in."""
+    station = station_of(request)
+    inside = station.door.admits(request.cookies.get(COOKIE))
+    told = {"version": __version__, "token_needed": station.door.locked, "signed_in": inside}
+    return answer({**told, "settings": choices(station.runs.settings) if inside else []})
+
+
+async def login(request: Request) -> Response:
+    station = station_of(request)
+    body = await asked(request, Login)
+    cookie = station.door.sign_in(body.token, request.client.host if request.client else "")
+    response = Response(status_code=204)
+    if cookie:
+        response.set_cookie(COOKIE, cookie, max_age=LIFE_S, httponly=True, samesite="strict", secure=station.secure)
+    return response
+
+
+async def live(request: Request) -> Response:
+    """Events without end."""
+    hub = station_of(request).hub
+    browser = hub.join()
+
+    async def events() -> "AsyncIterator[bytes]":
+        try:
+            async for each in browser.events():
+                yield each
+        finally:
+            hub.part(browser)
+
+    return StreamingResponse(events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+async def preview(request: Request) -> Response:
+    picture = station_of(request).hub.picture(request.path_params["number"])
+    if picture is None:
+        raise HTTPException(404, "that picture is gone")
+    return Response(picture, media_type="image/jpeg")
+
+
+async def begin(request: Request) -> Response:
+    body = await asked(request, Start)
+    return answer(msgspec.to_builtins(station_of(request).runs.begin(body)), 202)
+
+
+async def stop(request: Request) -> Response:
+    return answer(msgspec.to_builtins(station_of(request).runs.stop()), 202)
+
+
+ROUTES = (
+    Route("/api/me", me),
+    Route("/api/login", login, methods=["POST"]),
+    Route("/api/live", live),
+    Route("/api/preview/{number:int}.jpg", preview),
+    Route("/api/run", begin, methods=["POST"]),
+    Route("/api/run", stop, methods=["DELETE"]),
+)
