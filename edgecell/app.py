@@ -195,6 +195,8 @@ class Plan:
             settings_sha256=chain.sha256(msgspec.json.encode(essence, order="sorted")),
             classes=self.classes,
             operator=settings.operator,
+            specimen=next((bundle.manifest.specimen for bundle in bundles.values()), ""),
+            proofs={role: bundle.proof for role, bundle in bundles.items()},
         )
 
     @contextmanager

@@ -16,6 +16,7 @@ COMMANDS = (
     "serve",
     "metrics",
     "journal",
+    "report",
     "prepare",
     "verify",
     "qc",

@@ -1,9 +1,7 @@
 """`edgecell journal`: what was recorded, whether it is whole, and what to do with it."""
 
-import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import IO, Any
 import click
 import msgspec
 
+from edgecell.cli.outfile import whole
 from edgecell.cli.watch import printable
 from edgecell.errors import JournalError, SettingsError
 from edgecell.journal import erase as erasing
@@ -20,7 +19,6 @@ from edgecell.journal import replay as replaying
 from edgecell.journal import verify as verifying
 from edgecell.journal.chainfile import Row
 from edgecell.journal.events import QualityChecked
-from edgecell.journal.journal import owns
 from edgecell.journal.reader import Reader, RunSummary, Totals
 from edgecell.journal.recording import device_key
 from edgecell.messages import NOTICE
@@ -220,42 +218,12 @@ def _written(out: Path | None, kind: exporting.Format, folder: Path) -> Iterator
     """The file, which is there once all of it is, or stdout, which is not for Parquet on a screen. Raises JournalError, also
     for one of the journal's own files."""
     if out is not None:
-        with _whole(out, folder) as file:
+        with whole(out, folder, "--out") as file:
             yield file
         return
     if kind == "parquet" and sys.stdout.isatty():
         raise click.UsageError("Parquet is no text: give --out FILE")
     yield sys.stdout.buffer
-
-
-@contextmanager
-def _whole(out: Path, folder: Path) -> Iterator[IO[bytes]]:
-    """A file beside `out`, for its owner alone, that takes its place in the end; without an end nothing is left of it."""
-    target = out.resolve()
-    if owns(folder, target):
-        raise JournalError(f"{out} is one of the journal's own files", fix="give another --out")
-    if target.exists() and not target.is_file():  # a device or a pipe, whose place no file may take
-        raise JournalError(f"{out} is no plain file", fix="give another --out, or leave it out to write to stdout")
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=".export-", dir=target.parent)  # mode 0600
-    except OSError as error:
-        raise _unwritable(out, error) from None
-    beside = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            try:
-                file.flush()
-                os.fsync(descriptor)
-                beside.replace(target)
-            except OSError as error:
-                raise _unwritable(out, error) from None
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _unwritable(out: Path, error: OSError) -> JournalError:
-    return JournalError(f"cannot write {out}: {error.strerror}", fix="free space, or give another --out")
 
 
 def _check_before(reader: Reader, run: RunSummary) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import field
 
-from edgecell.bundle import CellClass
+from edgecell.bundle import CellClass, Specimen
 from edgecell.errors import JournalError
 
 MAX_STORED = 32 << 20
@@ -71,7 +71,8 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     """A run begins. settings: all that decides what is counted, bundles included, as JSON; settings_sha256: of its sorted keys.
 
     operator: who sat at the microscope, "" where nobody said.
-    classes: label -> what it means, so that the counts can be made again without the bundles.
+    classes: label -> what it means, so that the counts can be made again without the bundles. specimen: that of the bundles.
+    proofs: what vouches for each bundle, in words, by the role that `settings` gives it.
     """
 
     run_id: str
@@ -84,6 +85,8 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     settings_sha256: str
     classes: dict[str, CellClass]
     operator: str = ""
+    specimen: Specimen | Literal[""] = ""
+    proofs: dict[str, str] = {}
     salt: str = field(default_factory=_salt)
 
 

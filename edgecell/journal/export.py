@@ -136,14 +136,14 @@ def _csv(rows: Iterable[CellRow], out: IO[bytes]) -> int:
         writer.writerow(CellRow._fields)
         n = 0
         for n, row in enumerate(rows, 1):  # noqa: B007 the number is the answer
-            writer.writerow(["" if value is None else _harmless(value) for value in row])
+            writer.writerow(["" if value is None else harmless(value) for value in row])
         text.flush()
     finally:
         text.detach()  # else it closes what is not its own
     return n
 
 
-def _harmless(value: object) -> object:
+def harmless(value: object) -> object:
     """Text that a spreadsheet would take for a formula is kept from it by a quote."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 

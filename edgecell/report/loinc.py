@@ -3,8 +3,6 @@
 A bundle's manifest says which code a class has. A code of somebody else's bundle goes without a name.
 """
 
-from edgecell.bundle import Specimen
-
 SYSTEM = "http://loinc.org"
 NOTICE = (
     "This material contains content from LOINC (http://loinc.org). LOINC is copyright \u00a9 Regenstrief Institute, Inc. and"
@@ -28,7 +26,7 @@ NAMES = {
 }
 """Long common names. Where codes differ in the method only, the one without: a network on a smear is none of them."""
 
-PANELS: dict[Specimen, str] = {"blood": "69738-3", "marrow": "47286-0"}
-"""A whole differential. There is none for lavage fluid."""
+PANELS: dict[str, str] = {"blood": "69738-3", "marrow": "47286-0"}
+"""Specimen -> a whole differential. There is none for lavage fluid."""
 
 MYELOID_ERYTHROID = "11138-5"

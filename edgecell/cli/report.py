@@ -1,0 +1,99 @@
+"""`edgecell report`: what a run counted, for people, laboratories and programs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import msgspec
+
+from edgecell.cli.outfile import whole
+from edgecell.cli.watch import printable
+from edgecell.errors import JournalError
+from edgecell.journal.reader import Reader
+from edgecell.journal.reviews import standing
+from edgecell.messages import NOTICE
+from edgecell.report import fhir, hl7, run, table, words
+from edgecell.report.lines import Figure, lines
+from edgecell.report.run import RunReport
+from edgecell.settings import JournalSettings
+
+LATEST = "latest"
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--journal", metavar="DIR", type=click.Path(path_type=Path), help="The journal's folder, if it is another one.")
+@click.option("--csv", "csv_file", metavar="FILE", type=_FILE, help="Write every figure as a table.")
+@click.option("--fhir", "fhir_file", metavar="FILE", type=_FILE, help="Write a FHIR R4B Bundle (JSON), status preliminary.")
+@click.option("--hl7", "hl7_file", metavar="FILE", type=_FILE, help="Write an HL7 v2.5.1 ORU^R01 message, status preliminary.")
+@click.option("--json", "as_json", is_flag=True, help="All of the report as JSON on stdout.")
+def command(
+    run_id: str,
+    journal: Path | None,
+    csv_file: Path | None,
+    fhir_file: Path | None,
+    hl7_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Report what RUN counted: the differential with its limits, as the machine has it and as people reviewed it.
+
+    RUN is the id of a run in the journal (edgecell journal show), or `latest`. Its cells are counted again first: where the
+    totals are not those of the cells, there is no report, and the exit code is 8.
+
+    Files are written whole, for their owner alone. The same journal gives the same files. No patient is named in any of them:
+    they name the sample as the run's settings do.
+
+    \b
+    Examples:
+      edgecell report latest
+      edgecell report latest --csv 17.csv --fhir 17.fhir.json
+      edgecell report 6f1c2a3e-8a53-4bd0-9f52-0d0f6ad1c0de --journal box/journal --json
+    """
+    folder = journal or JournalSettings().folder
+    known = _run(folder, run_id)
+    said = standing(folder, known)
+    report = run.collect(folder, known, said)
+    forms: list[tuple[str, Path | None, Callable[[], bytes]]] = [
+        ("--csv", csv_file, lambda: table.write(report)),
+        ("--fhir", fhir_file, lambda: fhir.write(report)),
+        ("--hl7", hl7_file, lambda: hl7.write(report)),
+    ]
+    for option, path, made in forms:
+        if path is not None:
+            content = made()
+            with whole(path, folder, option) as file:
+                file.write(content)
+    click.echo(msgspec.json.encode(report) if as_json else _text(report))
+    click.echo(NOTICE, err=as_json)
+
+
+def _run(folder: Path, run_id: str) -> str:
+    """The id of a run, also of the latest one. Raises JournalError where there is none."""
+    if run_id != LATEST:
+        return run_id
+    with Reader.open(folder) as reader:
+        known = reader.run_ids()
+    if not known:
+        raise JournalError(f"the journal in {folder} has no run", fix="run edgecell first, or name another --journal")
+    return known[-1]
+
+
+def _text(report: RunReport) -> str:
+    """For a terminal."""
+    head = [
+        f"run {report.run_id}, sample {report.sample_id}, {report.device_id}",
+        f"began {words.time(report.began_utc, report.clock_synced)}; {words.ending(report)}",
+        words.reviewing(report),
+        *(f"WARNING: {told}" for told in words.warnings(report)),
+        f"{'':28}{'machine':>26}{'reviewed':>26}",
+    ]
+    rows = [f"{words.title(line.name):28}{_figure(line.machine):>26}{_figure(line.reviewed):>26}" for line in lines(report)]
+    frames = ", ".join(f"{n} {fate}" for fate, n in msgspec.structs.asdict(report.frames).items() if n)
+    return "\n".join(printable(line) for line in [*head, *rows, f"frames: {frames}"])
+
+
+def _figure(figure: Figure) -> str:
+    if figure.percent is not None:
+        return f"{figure.cells} {figure.percent:.1f} % ({figure.low:.1f}-{figure.high:.1f})"
+    return f"{figure.cells}" if figure.per_100 is None else f"{figure.cells} {figure.per_100:.1f} per 100"

@@ -1,0 +1,77 @@
+"""The pictures that a report shows of each class: as many as fit, spread evenly over the run."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from edgecell.bundle import CellClass
+from edgecell.journal.crops import Crops
+from edgecell.journal.events import RecordedCell
+from edgecell.journal.reader import Reader
+from edgecell.journal.revised import UNSURE, machine_bin, reviewed_bin
+from edgecell.journal.standing import Standing
+from edgecell.report.run import RunReport
+
+PICTURES = 24
+"""Of a class: three rows on a page of A4."""
+
+
+class Shown(NamedTuple):
+    """One cell. png: its picture, as it was cut from the frame."""
+
+    frame: int
+    cell: int
+    png: bytes
+
+
+class Group(NamedTuple):
+    """The cells of one class. kept: those of them of which there is a picture."""
+
+    label: str
+    kept: int
+    shown: tuple[Shown, ...]
+
+
+def gallery(folder: Path, report: RunReport, said: Standing) -> tuple[Group, ...]:
+    """The groups as reviewed, in the order of the classes, `unsure` last; none where no picture was kept. said: the reviews
+    that the report is with. Raises JournalError."""
+    if not Crops.there(folder):
+        return ()
+    classes = {each.name: each for each in report.classes}
+    cells: dict[str, list[RecordedCell]] = {}
+    for cell in _pictured(folder, report):
+        if label := _label(cell, said, classes):
+            cells.setdefault(label, []).append(cell)
+    with Crops.open(folder) as crops:
+        groups = [_group(crops, report.run_id, label, cells[label]) for label in [*classes, UNSURE] if label in cells]
+    return tuple(group for group in groups if group.shown)
+
+
+def _label(cell: RecordedCell, said: Standing, classes: Mapping[str, CellClass]) -> str:
+    """What a cell counts as; "" for one that is excluded."""
+    if cell.excluded is not None:
+        return ""
+    review = said.of((cell.frame, cell.index))
+    where, name = machine_bin(cell.label, cell.decided, classes) if review is None else reviewed_bin(review, classes)
+    return {"counts": name, "unsure": UNSURE}.get(where, "")
+
+
+def _pictured(folder: Path, report: RunReport) -> Iterator[RecordedCell]:
+    """Cells of the report's windows that a picture was kept of."""
+    with Reader.open(folder) as reader:
+        for _, window in reader.windows(report.run_id):
+            if window is None or window.sequence >= report.windows:
+                return
+            yield from (cell for cell in window.cells if cell.crop)
+
+
+def _group(crops: Crops, run_id: str, label: str, cells: list[RecordedCell]) -> Group:
+    """Pictures whose room was needed are gone: their neighbours are taken."""
+    shown: list[Shown] = []
+    for number in range(PICTURES):
+        for cell in cells[len(cells) * number // PICTURES : len(cells) * (number + 1) // PICTURES]:
+            png = crops.picture(run_id, cell.frame, cell.index, cell.crop or "")
+            if png is not None:
+                shown.append(Shown(cell.frame, cell.index, png))
+                break
+    return Group(label, len(cells), tuple(shown))

@@ -1,0 +1,70 @@
+"""The figures of a report, one line each: what all its forms are made of."""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from edgecell.report.run import Counted, RunReport
+
+Part = Literal["differential", "apart", "unsure", "excluded", "total"]
+
+
+class Figure(NamedTuple):
+    """percent, low, high: of the differential, with limits; None where it is not in it, or has no cell at all.
+
+    per_100: of nucleated red cells outside the differential, their number per 100 cells of it.
+    """
+
+    cells: int
+    percent: float | None = None
+    low: float | None = None
+    high: float | None = None
+    per_100: float | None = None
+
+
+class Line(NamedTuple):
+    """name: a label, a reason of exclusion, or the part itself. loinc: the code of its value, or "".
+
+    value: which of the figures is the one that a laboratory reports; the others stand beside it.
+    """
+
+    part: Part
+    name: str
+    loinc: str
+    value: Literal["percent", "per_100", "cells"]
+    machine: Figure
+    reviewed: Figure
+
+
+def lines(report: RunReport) -> list[Line]:
+    """Every figure about cells: the differential in its order, what is counted apart, what is not counted, and the total."""
+    return list(_lines(report))
+
+
+def _lines(report: RunReport) -> Iterator[Line]:
+    pair = report.machine, report.reviewed
+    classes = {each.name: each for each in report.classes if each.group != "reject"}
+    for label, meaning in classes.items():
+        if meaning.in_differential:
+            yield Line("differential", label, meaning.loinc, "percent", *(_inside(each, label) for each in pair))
+    strangers = sorted({*pair[0].counts, *pair[1].counts} - classes.keys())  # kinds that no classifier refines
+    for label in [*(label for label, each in classes.items() if not each.in_differential), *strangers]:
+        if label in classes and classes[label].group == "erythroid":
+            yield Line("apart", label, classes[label].loinc, "per_100", *(_per_100(each, label) for each in pair))
+        else:
+            yield Line("apart", label, "", "cells", *(Figure(each.counts.get(label, 0)) for each in pair))
+    yield Line("unsure", "unsure", "", "cells", *(Figure(each.unsure) for each in pair))
+    for reason in sorted({*pair[0].excluded, *pair[1].excluded}):
+        yield Line("excluded", reason, "", "cells", *(Figure(each.excluded.get(reason, 0)) for each in pair))
+    yield Line("total", "cells_total", "", "cells", *(Figure(each.cells_total) for each in pair))
+
+
+def _inside(cells: Counted, label: str) -> Figure:
+    for row in cells.differential.rows:
+        if row.label == label:
+            return Figure(row.count, row.percent, row.low, row.high)
+    return Figure(cells.counts.get(label, 0))
+
+
+def _per_100(cells: Counted, label: str) -> Figure:
+    count, n = cells.counts.get(label, 0), cells.differential.n
+    return Figure(count, per_100=100 * count / n if n else None)
