@@ -1,0 +1,173 @@
+/** The review of a run: its cells by class, the machine's and the reviewed differential, sign-off, reports. */
+
+import { Refused, ask, save } from "/js/api.js";
+import { number, t, time, word } from "/js/catalogue.js";
+import { Desk } from "/js/desk.js";
+import { question } from "/js/dialogs.js";
+import { at, make, renew, tell } from "/js/dom.js";
+import { Gallery, drawActions, drawHelp, takeDrops } from "/js/gallery.js";
+import { drawBoth } from "/js/share.js";
+import { useShortNames } from "/js/tile.js";
+
+const REPORTS = ["pdf", "csv", "fhir.json", "json"];
+/** How often a run that goes on is asked for new cells. */
+const AGAIN_MS = 3000;
+let gallery = null;
+let now = null;
+
+/** Once, when the page is there. */
+export function prepareReview() {
+  gallery = new Gallery();
+  at("order").addEventListener("change", () => openView(now.view));
+  at("newer").addEventListener("click", () => openView(now.view));
+  at("sign").addEventListener("click", sign);
+  at("help-open").addEventListener("click", () => {
+    drawHelp();
+    at("help-dialog").showModal();
+  });
+  setInterval(look, AGAIN_MS);
+}
+
+/** Shows a run; the same one again is drawn anew, where it was. Raises Refused or Silent. */
+export async function openReview(name) {
+  const path = `/api/runs/${encodeURIComponent(name)}`;
+  const again = now?.path === path ? now : null;
+  const details = await ask(path);
+  now = { path, details, view: again?.view ?? (details.views.unsure ? "unsure" : "all") };
+  now.desk = new Desk({ path, answered, failed });
+  useShortNames(details.classes);
+  at("report-list").replaceChildren(...REPORTS.map(report));
+  draw();
+  openView(now.view);
+}
+
+export function closeReview() {
+  gallery?.close();
+  now = null;
+}
+
+const labels = () => now.details.classes.map((each) => each.label);
+const total = (view) => (view === "all" ? sum(now.details.views) : (now.details.views[view.replace(/^label:/, "")] ?? 0));
+const sum = (views) => Object.entries(views).reduce((n, [view, cells]) => (view === "reviewed" ? n : n + cells), 0);
+
+function openView(view) {
+  now.view = view;
+  const groups = new Map(now.details.classes.map(({ label, group }) => [label, group]));
+  const { path, desk } = now;
+  gallery.open({ desk, path, view, groups, labels: labels(), order: at("order").value, total: total(view), failed });
+  tell(at("view-title"), t("view.title", { view: nameOf(view), n: total(view) }));
+  at("newer").hidden = true;
+  drawActions(gallery, labels());
+  gallery.draw();
+  drawBins();
+}
+
+const nameOf = (view) => (view.startsWith("label:") ? word("label", view.slice(6)) : t(`view.${view}`));
+
+function draw() {
+  const { run, crops, reconciles, machine, reviewed, classes, review } = now.details;
+  tell(at("review-title"), run.sample_id ? t("run.sample", { sample: run.sample_id }) : run.run_id);
+  const facts = [
+    run.operator && t("run.operator", { operator: run.operator }),
+    time(run.begun_utc),
+    t("review.count", { n: review.cells }),
+    review.operators.length ? t("review.by", { names: review.operators.join(", ") }) : "",
+    signed(review.signed_off),
+  ];
+  tell(at("review-facts"), facts.filter(Boolean).join(" \u00b7 "));
+  const notes = [!crops && t("review.no_crops"), !reconciles && t("review.unreconciled"), !run.ended && t("review.goes_on")];
+  tell(at("review-notes"), notes.filter(Boolean).join(" "));
+  at("review-notes").hidden = !notes.some(Boolean);
+  drawBoth(at("both"), machine, reviewed, classes.filter((each) => each.in_differential).map((each) => each.label));
+  drawBins();
+}
+
+function signed(off) {
+  if (!off) return "";
+  return off.operator ? t("review.signed_by", { operator: off.operator, time: time(off.utc) }) : t("review.signed");
+}
+
+/** The bins: to look into, and to drop cells on. */
+function drawBins() {
+  const { views, classes } = now.details;
+  const known = new Set([...labels(), "unsure", "excluded", "reviewed"]);
+  const order = [...classes].sort((one, other) => Number(other.in_differential) - Number(one.in_differential));
+  const others = Object.keys(views).filter((view) => !known.has(view)).sort();
+  const bins = ["all", "unsure", ...[...order.map((each) => each.label), ...others].map((label) => `label:${label}`), "excluded", "reviewed"];
+  renew(at("bins"), [document.documentElement.lang, now.path, now.view, bins.map(total)], () => bins.map(bin));
+}
+
+function bin(view) {
+  const current = view === now.view ? "true" : null;
+  const count = make("span", { class: "count" }, number(total(view)));
+  const opened = () => {
+    openView(view);
+    at("bins").querySelector("[aria-current]").focus();
+  };
+  const button = make("button", { "aria-current": current, "data-view": view, on: { click: opened } }, make("span", { class: "bin" }, nameOf(view)), count);
+  if (view === "unsure") takeDrops(button, () => gallery.act("relabel", "unsure"));
+  if (view === "excluded") takeDrops(button, () => gallery.act("reject"));
+  if (labels().some((label) => view === `label:${label}`)) takeDrops(button, () => gallery.act("relabel", view.slice(6)));
+  return button;
+}
+
+/** The device's answer to a review: the figures change at once. */
+function answered(answer, { operator }) {
+  const { review } = now.details;
+  Object.assign(now.details, { views: answer.views, reviewed: answer.reviewed });
+  const operators = review.operators.includes(operator) ? review.operators : [...review.operators, operator];
+  now.details.review = { ...review, cells: answer.views.reviewed, operators, signed_off: null };
+  gallery.answered(answer, total(now.view));
+  tell(at("view-title"), t("view.title", { view: nameOf(now.view), n: total(now.view) }));
+  draw();
+}
+
+/** What could not be done is told, and what stands is shown again. */
+async function failed(error) {
+  const path = now?.path;
+  tell(at("said"), error instanceof Refused ? error.message : t("page.silent"));
+  const details = await ask(path).catch(() => null);
+  if (!details || now?.path !== path) return;
+  now.details = details;
+  draw();
+  openView(now.view);
+}
+
+/** A run that goes on has more cells each time, which are shown when they are asked for: none may move under a finger. */
+async function look() {
+  if (!now || now.details.run.ended || gallery.desk?.pending) return;
+  const { path } = now;
+  const details = await ask(path).catch(() => null);
+  if (!details || now?.path !== path || gallery.desk.pending) return;
+  now.details = details;
+  draw();
+  const more = total(now.view) - gallery.cells.total;
+  at("newer").hidden = more <= 0;
+  tell(at("newer"), t("view.newer", { n: more }));
+}
+
+async function sign() {
+  const words = t("sign.words", { n: now.details.review.cells, unsure: now.details.views.unsure ?? 0 });
+  const operator = await question({ title: t("sign.title"), words, go: t("sign.go"), named: true });
+  if (operator === null) return;
+  try {
+    await ask(`${now.path}/sign`, { method: "POST", body: { operator } });
+    now.details = await ask(now.path);
+    draw();
+    tell(at("said"), t("said.signed"));
+  } catch (error) {
+    failed(error);
+  }
+}
+
+function report(kind) {
+  const fetched = async () => {
+    try {
+      await save(`${now.path}/report.${kind}`, `${now.details.run.run_id}.${kind}`);
+      at("reports").open = false;
+    } catch (error) {
+      tell(at("said"), error instanceof Refused ? error.message : t("page.silent"));
+    }
+  };
+  return make("li", {}, make("button", { "data-report": kind, on: { click: fetched } }, t(`report.${kind}`)));
+}
