@@ -10,6 +10,7 @@ from pathlib import Path
 
 from typing_extensions import Self
 
+PROCESSES = Path("/proc")
 MOST_LOG = 64 << 10
 """Bytes of the log's end that are read for what went wrong."""
 ERROR = "edgecell: error: "
@@ -35,19 +36,18 @@ class Child:
         return cls(process.pid, os.pidfd_open(process.pid), process)
 
     @classmethod
-    def found(cls, pid: int, mark: str) -> Self | None:
-        """The process with that number if it still lives and `mark` is one of its arguments; else None."""
-        try:
-            fd = os.pidfd_open(pid)
-        except OSError:
-            return None
-        try:
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            arguments = []
-        if mark.encode() in arguments:
-            return cls(pid, fd)
-        os.close(fd)
+    def found(cls, mark: str) -> Self | None:
+        """The process that has `mark` among its arguments, None where there is none."""
+        for folder in PROCESSES.iterdir():
+            if not folder.name.isdigit():
+                continue
+            try:
+                fd = os.pidfd_open(int(folder.name))  # first: from here on the number is that of no other process
+            except OSError:
+                continue
+            if mark.encode() in _arguments(folder):
+                return cls(int(folder.name), fd)
+            os.close(fd)
         return None
 
     def ask_to_stop(self) -> None:
@@ -72,6 +72,14 @@ class Child:
         os.close(self._fd)
         if self._process is not None and self._process.returncode is None:
             self._process.returncode = 0  # or Python would warn that it was not waited for, which is meant
+
+
+def _arguments(folder: Path) -> list[bytes]:
+    """Of the process whose folder of /proc that is; none where it has gone, or is somebody else's."""
+    try:
+        return (folder / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def last_error(log: Path) -> tuple[str, str]:

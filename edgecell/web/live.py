@@ -41,9 +41,10 @@ async def login(request: Request) -> Response:
 async def live(request: Request) -> Response:
     """Events without end."""
     hub = station_of(request).hub
-    browser = hub.join()
+    hub.check_room()
 
-    async def events() -> "AsyncIterator[bytes]":
+    async def events() -> AsyncIterator[bytes]:
+        browser = hub.join()
         try:
             async for each in browser.events():
                 yield each

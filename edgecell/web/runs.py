@@ -5,13 +5,15 @@
                         +----------------------------+--------------------+------> failed, with error and fix
 
 A run is a process of its own, and does not end with the server: whatever becomes of this one, the counts go on, and are in the
-journal. What is needed to find it again lies in JOURNAL/serve while it goes on: its number, and what was asked for.
+journal. What is needed to find it again lies in JOURNAL/serve while it goes on: its id, which is one of the arguments of its
+process, and what was asked for.
 """
 
 import asyncio
 import fcntl
 import logging
 import os
+import signal
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,10 +83,11 @@ class Runs:
             raise JournalError(what, fix="give another folder: --journal") from None
         self._find()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """The run goes on."""
         if self._watching is not None:
             self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         if self._child is not None:
             self._child.close()
         if self._lock >= 0:
@@ -114,8 +117,10 @@ class Runs:
         for event in ("counts", "preview", "heartbeat"):
             self._hub.forget(event)
         try:
+            write_whole(
+                self._file, msgspec.json.encode(begun)
+            )  # first: whatever ends the server now, the next one looks for it
             self._watch(Child.begin(arguments, self._log), begun)
-            write_whole(self._file, msgspec.json.encode(self._now))
         except OSError as error:
             raise Refused(500, f"the run cannot be begun: {error.strerror}", fix="see the server's log") from None
         LOG.info("run %s begins, process %d", run_id, self._now.pid)
@@ -160,7 +165,7 @@ class Runs:
             LOG.warning("what an earlier server left in %s cannot be read: %s", self._file, error)
             self._become()
             return
-        child = Child.found(left.pid, run_mark(left.run_id))
+        child = Child.found(run_mark(left.run_id))
         if child is not None:
             LOG.info("run %s of an earlier server goes on, process %d", left.run_id, left.pid)
             self._watch(child, left)
@@ -189,7 +194,7 @@ class Runs:
     def _why(self, code: int | None) -> tuple[str, str]:
         """What went wrong and the fix, "" where nothing did."""
         what, fix = last_error(self._log)
-        if what or code == 0:
+        if what or code == 0 or (code == -signal.SIGTERM and self._now.state == "stopping"):
             return what, fix
         try:
             with Reader.open(self._journal) as reader:

@@ -68,7 +68,7 @@ async def _serve(station: Station, server: "_Server", sock: socket.socket, tasks
         for each in going:
             each.cancel()
         await asyncio.gather(*going, return_exceptions=True)
-        station.runs.close()
+        await station.runs.close()
 
 
 class _Server(uvicorn.Server):

@@ -1,6 +1,5 @@
 """What a technician asks for when a run begins, and the command line that it becomes."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +9,13 @@ from msgspec import Meta
 from edgecell.settings import Id
 from edgecell.web.answers import Refused
 
-LABEL = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
-
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When to stop: after so many cells of the differential, or when the interval of each of these classes is narrower than
     `width` percentage points."""
 
     cells: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    width: Annotated[float, Meta(gt=0, le=100)] | None = None
+    width: Annotated[float, Meta(gt=0, lt=100)] | None = None
     classes: Annotated[tuple[Id, ...], Meta(max_length=64)] = ()
 
 
