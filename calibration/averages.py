@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecell.tally import CONFIDENCE, clopper_pearson
+from edgecell.intervals import CONFIDENCE, clopper_pearson
 
 DRAWS, SEED = 2000, 20240901
 """Of the bootstrap: the same cells give the same interval on every machine."""

@@ -10,7 +10,7 @@ from calibration.auc import Auc
 from calibration.averages import Averages, Estimate, averages, f1
 from calibration.paired import Paired
 from calibration.tolerance import Groups, tolerated
-from edgecell.tally import CONFIDENCE, clopper_pearson
+from edgecell.intervals import CONFIDENCE, clopper_pearson
 
 ENOUGH = 50  # cells of a class below which no claim is made
 

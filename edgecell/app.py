@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from edgecell import __version__, automatic, clock, engines, plugins, publishers, segmenters, sources
+from edgecell import __version__, automatic, clock, engines, plugins, publishers, segmenters, sources, stoprule
 from edgecell.automatic import EVERYWHERE
 from edgecell.bundle import Bundle, CellClass
 from edgecell.classify import Classifier
@@ -271,7 +271,7 @@ def plan(settings: Settings) -> Plan:
     bundles = open_bundles(settings.models, settings.trust)
     segmenter = choose("segmenter", segmenter_for(settings.segmenter, bundles))
     finder = segmenter_bundle(segmenter.options, settings, bundles)
-    return Plan(
+    planned = Plan(
         settings=settings,
         source=choose("source", settings.source),
         segmenter=segmenter,
@@ -281,6 +281,9 @@ def plan(settings: Settings) -> Plan:
         segmenter_bundle=finder,
         optics=used(settings.optics.file, getattr(segmenter.options, "pixel_um", None)),
     )
+    if settings.run.stop is not None:
+        stoprule.check(settings.run.stop, planned.classes)
+    return planned
 
 
 def segmenter_for(asked: PartSettings, classifiers: Mapping[Kind, Bundle]) -> PartSettings:

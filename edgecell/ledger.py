@@ -7,21 +7,20 @@ moment of a window makes the whole window invalid.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from edgecell import clock, tally
+from edgecell import clock, stoprule, tally
 from edgecell.books import Books, Details, recorded, side_by_side
 from edgecell.bundle import CellClass
 from edgecell.condition import Condition, Troubles
 from edgecell.errors import SourceUnavailable
 from edgecell.flight import Flight
-from edgecell.journal.events import Fate, FrameFate, RecordedCell
-from edgecell.messages import Domain, FrameFates, FrameReport, Join, PixelUmSource, Tally
+from edgecell.journal.events import Fate, FrameFate
+from edgecell.messages import Domain, FrameFates, FrameReport, Join, PixelUmSource
 from edgecell.protocols import Progress
 from edgecell.settings import RunSettings
-from edgecell.wire import CountsMessage, Device, Heartbeat, Latency, Message, Model, State, frames_of
+from edgecell.window import Window
+from edgecell.wire import CountsMessage, Device, Heartbeat, Message, Model, State, Stop, frames_of
 
 LOG = logging.getLogger(__name__)
 
@@ -56,13 +55,14 @@ class Ledger:
         self._total, self._domain, self._flight = books.total, books.domain, Flight(books.in_flight)
         self._scale: tuple[float | None, PixelUmSource] = (books.pixel_um, books.pixel_um_source)
         self._detailed, self._closed = detailed, Details()
+        self._stop = self._look()
         self._condition = Condition()
         self._heartbeat_due_ns = self._unsent = 0
         self._device: Device | None = None
         self._sequences = dict(books.sequences)
         self._told_before = books.sequences["counts"] - 1
         self._started_ns = clock.monotonic_ns()
-        self._window = _Window.start(self._total)
+        self._window = Window.start(self._total)
 
     @property
     def frames(self) -> FrameFates:
@@ -74,12 +74,17 @@ class Ledger:
 
     @property
     def reason(self) -> str:
-        return self._condition.reason
+        return "; ".join(filter(None, [self._condition.reason, self.enough]))
+
+    @property
+    def enough(self) -> str:
+        """Why the run is to end by its stop rule, in words; "" while it is not, or where there is none."""
+        return stoprule.verdict(self._stop) if self._stop and self._stop.reached else ""
 
     def run(self, models: tuple[Model, ...]) -> None:
         """Frames may come from now on; those that an earlier process had in flight will not."""
         self._models = models
-        self._started_ns, self._window = clock.monotonic_ns(), _Window.start(self._total)
+        self._started_ns, self._window = clock.monotonic_ns(), Window.start(self._total)
         self._condition = self._condition.to("running")
         self._give_up("run: interrupted")
 
@@ -114,7 +119,8 @@ class Ledger:
 
     def end(self, failure: str | None) -> tuple[CountsMessage, Heartbeat]:
         """The last two messages, of a run that failed or (None) stopped. Frames still on their way were given up."""
-        self._give_up("drain: out of time" if failure is None else "run: failed")
+        left = "stop: enough is counted" if self.enough else "drain: out of time"
+        self._give_up(left if failure is None else "run: failed")
         self._condition = self._condition.to("stopped") if failure is None else self._condition.to("failed", failure)
         return self.counts(), self._heartbeat()
 
@@ -150,6 +156,7 @@ class Ledger:
     def add(self, report: FrameReport) -> None:
         """A captured frame was processed or gated."""
         self._total = tally.add(self._total, report, self._classes)
+        self._stop = self._look()
         if report.verdict.accepted:
             self._scale = report.pixel_um, report.pixel_um_source
             self._note_domain(report.domain)
@@ -164,6 +171,10 @@ class Ledger:
         if self._detailed:
             self._window.cells.extend(recorded(report))
         self._window.latencies_ms.append((clock.monotonic_ns() - report.captured_ns) / 1e6)
+
+    def _look(self) -> Stop | None:
+        rule = self._settings.stop
+        return None if rule is None else stoprule.look(rule, self._total.counts, self._classes)
 
     def _note_lost(self, report: FrameReport) -> None:
         """One remark a window, however often."""
@@ -232,7 +243,7 @@ class Ledger:
         """The counts so far, to be published: they close the window and take a sequence number."""
         message = self._counts(self._next("counts"))
         self._closed = Details(frames=tuple(self._window.frames), cells=tuple(self._window.cells))
-        self._window = _Window.start(self._total)
+        self._window = Window.start(self._total)
         return message
 
     @property
@@ -289,6 +300,7 @@ class Ledger:
             dropped_reasons=dict(self._total.dropped_reasons),
             latency_ms=window.latency(),
             differential=tally.differential(self._total, self._classes),
+            stop=self._stop,
             pixel_um=self._scale[0],
             pixel_um_source=self._scale[1],
             domain=self._domain.state,
@@ -314,37 +326,3 @@ class Ledger:
             device=self._device,
             counts_sequence=self._told_before,  # a publisher knows of later ones
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Window:
-    """The time since the last counts message. latencies_ms grows by one float a frame and starts anew with each window, as do
-    frames and cells, where they are wanted.
-
-    lost: frames that were registered to none before them.
-    wrong: by topic, the latest words for what spoilt its counts. remarks: for what did not.
-    """
-
-    start_ns: int
-    start_utc: str
-    before: Tally
-    latencies_ms: list[float] = field(default_factory=list)
-    frames: list[FrameFate] = field(default_factory=list)
-    cells: list[RecordedCell] = field(default_factory=list)
-    lost: list[int] = field(default_factory=list)
-    wrong: dict[str, str] = field(default_factory=dict)
-    remarks: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def start(cls, before: Tally) -> "_Window":
-        return cls(start_ns=clock.monotonic_ns(), start_utc=clock.utc_now(), before=before)
-
-    def note(self, troubles: Troubles) -> None:
-        for topic, trouble in troubles.items():
-            (self.wrong if trouble.spoils else self.remarks)[topic] = trouble.text
-
-    def latency(self) -> Latency | None:
-        if not self.latencies_ms:
-            return None
-        p50, p95, p99 = (float(value) for value in np.percentile(self.latencies_ms, [50, 95, 99]))
-        return Latency(p50=p50, p95=p95, p99=p99)

@@ -18,6 +18,9 @@
     window_s = 1.0
     counting = "new_area"       # every cell once, however the slide is pushed; without it once in each frame
 
+    [run.stop]
+    cells = 200                 # end by itself after so many cells of the differential; or width = 5.0, classes = ["monocyte"]
+
     [optics]
     file = "optics.toml"        # what `edgecell optics` measured; without it frames are used as they come
 
@@ -70,6 +73,24 @@ class PartSettings(msgspec.Struct, frozen=True, kw_only=True):
 Counting = Literal["every_frame", "new_area"]
 
 
+class StopSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a run ends by itself: one of the two rules.
+
+    cells: when so many cells of the differential are counted. width: when the 95 % intervals of all `classes`, which are in the
+    differential, are narrower than so many percentage points.
+    """
+
+    cells: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    width: Annotated[float, msgspec.Meta(gt=0, lt=100)] | None = None
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.cells is None) == (self.width is None):
+            raise ValueError("stop is either cells = N or width = POINTS, and one of them")
+        if (self.width is None) == bool(self.classes):
+            raise ValueError("classes go with width: it needs at least one, and cells has none")
+
+
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a run goes on. max_frames: stop after so many, None for no limit. window_s, heartbeat_s: seconds between messages.
 
@@ -78,9 +99,11 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     frames are registered, those that move are refused.
     batch_wait_ms: longest that a frame waits for others to share the classifiers' batch; 0 takes what lies ready.
     hang_s: seconds at one piece of work after which a stage counts as hanging. memory_mib: most that the process should hold.
+    stop: when enough is counted; None goes on to the end of the source.
     """
 
     max_frames: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    stop: StopSettings | None = None
     window_s: Seconds = 1.0
     heartbeat_s: Seconds = 1.0
     read_timeout_s: Seconds = 5.0

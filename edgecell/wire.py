@@ -60,6 +60,19 @@ class Differential(msgspec.Struct, frozen=True, kw_only=True):
     erythroblasts_per_100: Annotated[float | None, _says("Those per 100 cells of the differential; null while n is 0.")]
 
 
+class Stop(msgspec.Struct, frozen=True, kw_only=True):
+    """The rule by which a run ends by itself, and how far it is. cells or width is the aim, the other one is null."""
+
+    cells: Annotated[Count | None, _says("Cells of the differential to count.")]
+    width: Annotated[Percent | None, _says("Points of percent that the intervals of all `classes` must be narrower than.")]
+    classes: Annotated[tuple[str, ...], _says("Classes that the width is about; none with cells.")]
+    now: Annotated[float, _says("Cells of the differential so far; or the widest of those intervals, 100 before any cell.")]
+    progress: Annotated[
+        float, msgspec.Meta(ge=0, le=1), _says("Share of the cells that it takes; estimated with a width, 1 when reached.")
+    ]
+    reached: Annotated[bool, _says("true: enough is counted, and the run ends as complete.")]
+
+
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds from a frame's capture to its counts, over the window."""
 
@@ -120,6 +133,7 @@ class CountsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema
     dropped_reasons: Annotated[dict[str, Count], _says("Dropped frames of the run by stage and reason.")] = {}
     latency_ms: Annotated[Latency | None, _says("null when no frame was processed in the window.")]
     differential: Differential
+    stop: Annotated[Stop | None, _says("When the run ends by itself; null: with its source, or when somebody ends it.")] = None
     pixel_um: Annotated[float | None, _says("Micrometres a pixel that cells were measured with; null if unknown.")]
     pixel_um_source: Annotated[PixelUmSource, _says("Where pixel_um comes from.")]
     domain: Annotated[

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from edgecell import stoprule
 from edgecell.bundle import CellClass
 from edgecell.messages import FrameFates, Tally
+from edgecell.settings import StopSettings
 from edgecell.tally import differential
 from edgecell.wire import CountsMessage, Device, Heartbeat, Latency, Message, Model, Preview, PreviewCell, frames_of
 
@@ -52,6 +54,7 @@ def counts_message(sequence: int = 0, **changes: Any) -> CountsMessage:
         "dropped_reasons": dict(TALLY.dropped_reasons),
         "latency_ms": Latency(p50=31.0, p95=40.5, p99=44.0),
         "differential": differential(TALLY, CLASSES),
+        "stop": stoprule.look(StopSettings(cells=200), TALLY.counts, CLASSES),
         "pixel_um": 0.1,
         "pixel_um_source": "settings",
         "domain": "known",

@@ -257,7 +257,7 @@ class Acting(Onlooker):
 class Bench:
     """A runtime with stand-ins all round, and what they saw."""
 
-    def __init__(self, time: Clock, events: Sequence[Event], *, takes_s: float = 0.0, **settings: float) -> None:
+    def __init__(self, time: Clock, events: Sequence[Event], *, takes_s: float = 0.0, **settings: Any) -> None:
         self.time, self.bus, self.onlooker = time, Bus(time), Onlooker()
         chosen = {"window_s": 1.0, "heartbeat_s": 0.5, "read_timeout_s": 2.0, "batch_wait_ms": 0, **settings}
         self.settings = msgspec.convert(chosen, RunSettings)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from edgecell.adapt.layer import Array, Labels
 from edgecell.classify import softmax
 from edgecell.domain import LEAST
-from edgecell.tally import CONFIDENCE, clopper_pearson
+from edgecell.intervals import CONFIDENCE, clopper_pearson
 
 LARGEST_WRONG = 0.05
 MAJORITY = 0.5

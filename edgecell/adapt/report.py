@@ -10,7 +10,7 @@ from edgecell.adapt.choose import Adapted, Base, adapt_layer, folds
 from edgecell.adapt.confidence import probabilities_at
 from edgecell.adapt.layer import Array, Labels
 from edgecell.bundle import Confidence
-from edgecell.tally import CONFIDENCE, clopper_pearson
+from edgecell.intervals import CONFIDENCE, clopper_pearson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

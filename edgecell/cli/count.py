@@ -1,13 +1,11 @@
 """`edgecell count`: whole fields from files."""
 
 import logging
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
 
 import click
 import cv2
@@ -19,7 +17,7 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from edgecell import app, clock, pipeline, tally
+from edgecell import app, clock, pipeline, stoprule, tally
 from edgecell.app import Recogniser
 from edgecell.area import AreaState
 from edgecell.cli import options
@@ -28,23 +26,22 @@ from edgecell.gate import GateState
 from edgecell.imagefile import listed, load_image
 from edgecell.messages import NOTICE, NUCLEATED, Cell, Classification, Frame, FrameReport, Tally
 from edgecell.report import overlay
-from edgecell.settings import Counting, OpticsSettings, Settings, engine_from_spec, segmenter_from_spec
+from edgecell.settings import (
+    Counting,
+    OpticsSettings,
+    RunSettings,
+    Settings,
+    StopSettings,
+    engine_from_spec,
+    segmenter_from_spec,
+)
+from edgecell.wire import Stop
 
 LOG = logging.getLogger("edgecell.count")
 OVERLAY_SUFFIX = ".overlay.png"
 
 
-class _Scale(click.FloatRange):
-    """A number in a range; click lets `nan` through."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value} is not a number", param, ctx)
-        return number
-
-
-PIXEL_UM = _Scale(0.01, 2)
+PIXEL_UM = options.Number(0.01, 2)
 """Micrometres a pixel of any light microscope: beyond, a cell would be larger than the image, or smaller than a pixel."""
 
 
@@ -66,6 +63,7 @@ PIXEL_UM = _Scale(0.01, 2)
 )
 @options.ENGINE
 @options.COUNTING
+@options.until
 def command(
     paths: tuple[Path, ...],
     as_json: bool,
@@ -76,6 +74,7 @@ def command(
     bundle: str | None,
     engine: str | None,
     counting: Counting | None,
+    stop: StopSettings | None,
 ) -> None:
     """Count the cells of whole fields: images, or folders of them, each image one field of view.
 
@@ -83,6 +82,7 @@ def command(
     `edge`. An image that cannot be read is reported and the others are counted; the exit code is 5 when none could be.
     With --counting new_area the images are taken for one slide in their order: they are laid beside each other, a cell that
     several of them show counts once, and those that are smeared or show nothing new are not counted.
+    With --until-cells or --until-width images are looked at in their order until enough is counted, and no further.
     Annotated pictures are called NAME.overlay.png, and are no fields when a folder with them is counted.
 
     \b
@@ -91,26 +91,23 @@ def command(
       edgecell count slide17/ --overlay out/ --pixel-um 0.068
       edgecell count slide17/ --json > slide17.jsonl
       edgecell count slide17/ --counting new_area --pixel-um 0.068
+      edgecell count slide17/ --until-cells 200
       edgecell count lavage/ --segmenter network:bundles/balf --pixel-um 0.2
     """
     files = list(dict.fromkeys(file for path in paths for file in _fields(path)))
-    plan = app.plan(_settings(segmenter, pixel_um, bundle, engine, optics or ""))
+    plan = app.plan(_settings(segmenter, pixel_um, bundle, engine, optics or "", stop))
     pictures = {} if overlay_dir is None else _pictures(files, overlay_dir)
     once = counting == "new_area"
     total, state = Tally(), _State(gate=GateState(area=AreaState() if once else None))
     table = _table()
     with plan.recogniser() as recogniser, ProgressBar(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         for file in bar.track(files, description="counting"):
+            if stop and stoprule.look(stop, total.counts, recogniser.classes).reached:
+                break
             total = tally.capture(total)
-            try:
-                image = load_image(file)
-            except FrameCorrupt as error:
-                if len(files) == 1:
-                    raise
-                LOG.error("%s", error)  # noqa: TRY400 one line, no traceback
+            image = _read(file, as_json, alone=len(files) == 1)
+            if image is None:
                 total = tally.fail(total)
-                if as_json:
-                    _print_json({"image": str(file), "error": str(error)})
                 continue
             report, image, state = _look(file, image, recogniser, state)
             total = tally.add(total, report, recogniser.classes)
@@ -121,24 +118,47 @@ def command(
                 _write(pictures[file], overlay.draw(image, report, _labels(recogniser)))
         if total.frames.failed == len(files):
             raise SourceUnavailable("no image could be read", fix="see the lines above, one an image")
+        far = stoprule.look(stop, total.counts, recogniser.classes) if stop else None
         if as_json:
-            _print_json(_total(total, recogniser, counting or "every_frame"))
+            _print_json(_total(total, recogniser, counting or "every_frame", far))
         else:
-            Console(width=None if sys.stdout.isatty() else 140).print(_summary(table, total, recogniser))
+            Console(width=None if sys.stdout.isatty() else 140).print(_summary(table, total, recogniser, far))
 
 
-def _settings(segmenter: str | None, pixel_um: float | None, bundle: str | None, engine: str | None, optics: str) -> Settings:
+def _read(file: Path, as_json: bool, *, alone: bool) -> NDArray[np.uint8] | None:
+    """The image, or None for one that is damaged, which is told; where it is the only one, raises FrameCorrupt."""
+    try:
+        return load_image(file)
+    except FrameCorrupt as error:
+        if alone:
+            raise
+        LOG.error("%s", error)  # noqa: TRY400 one line, no traceback
+        if as_json:
+            _print_json({"image": str(file), "error": str(error)})
+        return None
+
+
+def _settings(
+    segmenter: str | None,
+    pixel_um: float | None,
+    bundle: str | None,
+    engine: str | None,
+    optics: str,
+    stop: StopSettings | None,
+) -> Settings:
     """The default classifier is for nucleated cells; a segmenter that knows none of those names all its cells itself."""
     part = Settings().segmenter if segmenter is None else segmenter_from_spec(segmenter)
     given = part.options if pixel_um is None else {**part.options, "pixel_um": pixel_um}
     runs = Settings().engine if engine is None else engine_from_spec(engine)
     seen_by = OpticsSettings(file=optics)
-    chosen = Settings(segmenter=msgspec.structs.replace(part, options=given), engine=runs, optics=seen_by)
+    found_by, until = msgspec.structs.replace(part, options=given), RunSettings(stop=stop)
+    chosen = Settings(segmenter=found_by, engine=runs, optics=seen_by, run=until)
     if bundle is not None:
         return msgspec.structs.replace(chosen, models={NUCLEATED: bundle})
-    alone = msgspec.structs.replace(chosen, models={})
+    alone = msgspec.structs.replace(chosen, models={}, run=RunSettings())
     finds = app.plan(alone).segmenter_bundle
-    return alone if finds is not None and NUCLEATED not in finds.class_names else chosen
+    unnamed = finds is not None and NUCLEATED not in finds.class_names
+    return msgspec.structs.replace(alone, run=until) if unnamed else chosen
 
 
 def _fields(path: Path) -> list[Path]:
@@ -239,7 +259,7 @@ def _cell(cell: Cell, answer: Classification | None) -> dict[str, object]:
     }
 
 
-def _total(total: Tally, recogniser: Recogniser, counting: Counting) -> dict[str, object]:
+def _total(total: Tally, recogniser: Recogniser, counting: Counting, stop: Stop | None) -> dict[str, object]:
     return {
         "total": True,
         "counting": counting,
@@ -250,6 +270,7 @@ def _total(total: Tally, recogniser: Recogniser, counting: Counting) -> dict[str
         **_counts(total, recogniser),
         "cells_total": total.cells_total,
         "differential": tally.differential(total, recogniser.classes),
+        "stop": stop,
         "models": recogniser.models,
         "notice": NOTICE,
     }
@@ -277,7 +298,7 @@ def _add_row(table: Table, file: Path, report: FrameReport, recogniser: Recognis
     table.add_row(Text(str(file)), cells, *per_kind, str(counted.unsure), str(sum(counted.excluded.values())), scale)
 
 
-def _summary(table: Table, total: Tally, recogniser: Recogniser) -> Group:
+def _summary(table: Table, total: Tally, recogniser: Recogniser, stop: Stop | None) -> Group:
     share = tally.differential(total, recogniser.classes)
     white = all(each.group == "leukocyte" for each in recogniser.classes.values() if each.in_differential)
     rows = Table("class", title=f"Differential of {share.n} decided {'leukocytes' if white else 'cells'}", title_justify="left")
@@ -292,6 +313,7 @@ def _summary(table: Table, total: Tally, recogniser: Recogniser) -> Group:
     lines = [
         f"{frames.captured} images: {frames.processed} counted, {frames.gated} gated, {frames.failed} failed",
         f"apart from the differential: {apart or 'none'} | unsure {total.unsure} | {excluded}",
+        *([stoprule.verdict(stop)] if stop else []),
         *map(str, recogniser.models),
     ]
     return Group(table, rows, Text("\n".join(lines)), Text(NOTICE, style="italic"))

@@ -14,14 +14,14 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
-from edgecell import app, clock, settings
+from edgecell import app, clock, settings, stoprule
 from edgecell.cli import options
 from edgecell.cli.watch import line, picture
 from edgecell.journal.recording import LATEST
 from edgecell.messages import NOTICE, NUCLEATED, FrameReport
 from edgecell.protocols import Progress
 from edgecell.selftest import MARK, Outcome, SelfTest
-from edgecell.settings import Counting, JournalSettings, Settings
+from edgecell.settings import Counting, JournalSettings, Settings, StopSettings
 from edgecell.wire import CountsMessage, Message, to_wire
 
 DEMO_FRAMES = 200
@@ -40,6 +40,7 @@ PLAIN_S = 5.0
 @click.option("--bundle", help="Classifier of nucleated cells: a shipped bundle's name, or the folder of one.")
 @options.ENGINE
 @options.COUNTING
+@options.until
 @click.option("--journal", metavar="DIR", help="Keep the journal in this folder.")
 @click.option("--no-journal", is_flag=True, help="Keep none: after a crash or a power cut the counts are gone.")
 @click.option("--resume", metavar="[RUN_ID]", is_flag=False, flag_value=LATEST, help="Go on with a run of the journal.")
@@ -59,6 +60,7 @@ def command(
     bundle: str | None,
     engine: str | None,
     counting: Counting | None,
+    stop: StopSettings | None,
     journal: str | None,
     no_journal: bool,
     resume: str | None,
@@ -72,6 +74,9 @@ def command(
     Without any argument it looks at the phantom slide, a drawn smear, for 200 frames, and ends with its counts beside what was
     drawn. Ctrl-C or SIGTERM finish the frames that were read, publish the final counts and exit with 0, within two
     seconds: what cannot be finished in that time is counted as dropped.
+
+    With --until-cells, --until-width or [run.stop] the run ends by itself as soon as enough is counted, with all that it has
+    counted up to that frame; frames that were read beyond it are dropped, so the counts depend on no clock.
 
     Every window is in the journal before it is published, by default in ~/.local/state/edgecell/journal. The phantom slide
     without a settings file keeps none, for it counts nothing real.
@@ -90,21 +95,34 @@ def command(
       edgecell run --source images:slides/17 --sample-id 17
       edgecell run --source phantom:stage=searched --max-frames 60 --counting new_area
       edgecell run --source phantom:stage=hand,fps=15 --json
+      edgecell run bench.toml --until-cells 200
+      edgecell run bench.toml --until-width 5 --of eosinophil --of basophil
     """
-    if resume and settings_file is None and (resume.endswith(".toml") or Path(resume).is_file()):
-        raise click.UsageError(f"{resume} was taken for the id of a run: write edgecell run {resume} --resume")
+    _check_resume(settings_file, resume, run_id)
     chosen = settings.load(settings_file) if settings_file else Settings()
-    if settings_file is None and source is None and max_frames is None:
+    if settings_file is None and source is None and max_frames is None and stop is None:
         max_frames = DEMO_FRAMES
-    if run_id is not None and resume is not None:
-        raise click.UsageError("--run-id is for a new run, --resume goes on with an old one")
-    chosen = _overridden(chosen, source, endpoint, max_frames, sample_id, operator, bundle, engine, counting, preview=preview)
+    chosen = _overridden(
+        chosen, source, endpoint, max_frames, sample_id, operator, bundle, engine, counting, stop, preview=preview
+    )
     asked = settings_file is not None or resume is not None
     plan = app.plan(_with_journal(chosen, journal, no_journal=no_journal, crops=crops, asked=asked))
-    display = _display(as_json)
+    _live(plan, _display(as_json), resume, run_id or "")
+
+
+def _check_resume(settings_file: Path | None, resume: str | None, run_id: str | None) -> None:
+    """Raises UsageError for what cannot be meant."""
+    if resume and settings_file is None and (resume.endswith(".toml") or Path(resume).is_file()):
+        raise click.UsageError(f"{resume} was taken for the id of a run: write edgecell run {resume} --resume")
+    if run_id is not None and resume is not None:
+        raise click.UsageError("--run-id is for a new run, --resume goes on with an old one")
+
+
+def _live(plan: app.Plan, display: "Display", resume: str | None, run_id: str) -> None:
+    """The run, shown from its beginning to its end; of the phantom slide beside what was drawn."""
     phantom = plan.source.name == "phantom"
     test = SelfTest(plan.source.options, plan.classes, display, plan.settings.run.counting) if phantom else None
-    with display, plan.runtime(test or display, resume, run_id or "") as runtime:
+    with display, plan.runtime(test or display, resume, run_id) as runtime:
         last = runtime.run()
     display.end(last, test.outcome() if test else None)
 
@@ -119,12 +137,14 @@ def _overridden(
     bundle: str | None,
     engine: str | None,
     counting: Counting | None,
+    stop: StopSettings | None,
     *,
     preview: bool,
 ) -> Settings:
     """The settings with what the command line says instead."""
     run = chosen.run if max_frames is None else msgspec.structs.replace(chosen.run, max_frames=max_frames)
     run = run if counting is None else msgspec.structs.replace(run, counting=counting)
+    run = run if stop is None else msgspec.structs.replace(run, stop=stop)
     publisher = chosen.publisher
     if endpoint is not None:
         publisher = msgspec.structs.replace(publisher, options={**publisher.options, "endpoint": endpoint}, where="--publish")
@@ -254,6 +274,8 @@ def _state_of(progress: Progress) -> Group:
 
 def _print_end(console: Console, last: Progress, outcome: Outcome | None) -> None:
     console.print(_state_of(last))
+    if last.counts.stop:
+        console.print(Text(stoprule.verdict(last.counts.stop)))
     console.print(Text("\n".join(map(str, last.counts.models))))
     if outcome:
         console.print(_beside_truth(outcome))

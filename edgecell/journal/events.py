@@ -126,7 +126,8 @@ class WindowMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
 
 
 class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run_ended"):
-    """The program ended the run. complete: its source or its number of frames was at its end, so it cannot be resumed."""
+    """The program ended the run. complete: its source or its number of frames was at its end, or its stop rule
+    reached, so it cannot be resumed. reason: of a failure, or of a stop rule."""
 
     run_id: str
     utc: str

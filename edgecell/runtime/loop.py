@@ -112,7 +112,8 @@ class Runtime:
         self._asked_ns: int | None = None
 
     def run(self) -> Progress:
-        """Until the source ends, settings.max_frames are settled or a signal asks to stop. Raises what ends a run.
+        """Until the source ends, settings.max_frames are settled, settings.stop is reached or a signal asks to stop.
+        Raises what ends a run.
 
         Whatever happens once all parts are open, the counts so far and the last state are published, but for counts that the
         journal did not take. No thread is left when it returns or raises, unless a part hangs.
@@ -159,12 +160,14 @@ class Runtime:
     # On the calling thread
 
     def _loop(self) -> None:
-        while not self._named.over and (patience_s := self._patience_s()) > 0:
+        while not (self._named.over or self._ledger.enough) and (patience_s := self._patience_s()) > 0:
             look = self._named.get(patience_s)
             self._look_around()
             if look is not None:
                 self._settle(look)
             self._tell()
+        if self._ledger.enough:  # so that a run's counts depend on no clock: what was read beyond that frame is not counted
+            self._capture.stop = True
         self._look_around()
         for stage in reversed(self._stages):
             stage.check()
@@ -260,13 +263,13 @@ class Runtime:
         """The last counts and the last state."""
         counts, heartbeat = self._ledger.end(failure)
         self._tell_systemd()
-        over = self._capture.ended or self._capture.captured >= (self._settings.max_frames or float("inf"))
+        read = self._capture.ended or self._capture.captured >= (self._settings.max_frames or float("inf"))
         end = RunEnded(
             run_id=self._identity.run_id,
             utc=clock.utc_now(),
             state="stopped" if failure is None else "failed",
-            complete=over and failure is None,
-            reason=failure or "",
+            complete=(read or bool(self._ledger.enough)) and failure is None,
+            reason=failure or self._ledger.enough,
         )
         try:
             kept = self._keeper.kept([counts, heartbeat], self._state_now(), end)

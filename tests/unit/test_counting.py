@@ -35,7 +35,7 @@ def test_regions_that_meet_are_remarked_with_how_they_lie(time: Clock) -> None:
     options = Options(seed=21, width=640, height=480, stage="overlapping", overlap=0.6, frames=7)
     path = 0, 6, 4, 2
     shown = [replace(frame, index=at) for at, frame in enumerate(events(options, *path)) if isinstance(frame, Frame)]
-    made = Bench(time, shown, counting="new_area")  # type: ignore[arg-type]  # of the run settings
+    made = Bench(time, shown, counting="new_area")
     made.segmenter = Walked(options, path)  # type: ignore[assignment]  # it enters as what it is made from
     made.run()
     remarks = [remark for message in made.counts for remark in message.remarks]
@@ -59,7 +59,7 @@ class Walked(Exact):
 
 def bench(time: Clock, stage: str, counting: str) -> Bench:
     options = Options(seed=21, width=640, height=480, stage=stage, overlap=0.5, frames=4)  # type: ignore[arg-type]  # by name
-    made = Bench(time, events(options, 0, 1, 2, 3), counting=counting)  # type: ignore[arg-type]  # of the run settings
+    made = Bench(time, events(options, 0, 1, 2, 3), counting=counting)
     made.segmenter = Exact(options)
     return made
 

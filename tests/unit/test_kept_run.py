@@ -1,20 +1,18 @@
 """The live loop with a journal: nothing is published that is not in it, and a run goes on from it. Parts are stand-ins; time
 passes only where they wait."""
 
-import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from journal_windows import started
+from kept_run import Files, check, crash, fates, kept, recorder
 from still_run import Bench, Camera, Clock, Event, Onlooker, balanced, corrupt, frame, frames, fresh, standing
-from tiny_bundle import tiny_manifest
 
 from edgecell.books import Books, resumed
 from edgecell.errors import JournalBlocked, JournalError, SourceUnavailable
@@ -23,7 +21,6 @@ from edgecell.journal.events import FrameFate, RunStarted
 from edgecell.journal.journal import Journal, Recorder
 from edgecell.journal.reader import Reader
 from edgecell.journal.recording import LATEST, recording
-from edgecell.journal.replay import replay
 from edgecell.journal.verify import verify
 from edgecell.keeper import PATIENCE_S
 from edgecell.ledger import Identity, Ledger
@@ -31,7 +28,7 @@ from edgecell.messages import FrameFates, FrameReport, Tally
 from edgecell.protocols import Progress
 from edgecell.settings import JournalSettings, RunSettings
 from edgecell.signature import new_keys
-from edgecell.wire import CountsMessage, Heartbeat, Message, to_wire
+from edgecell.wire import CountsMessage, Heartbeat, Message
 
 BALLAST = 1_000_000
 """Position of what only takes up room in the file."""
@@ -40,59 +37,6 @@ BALLAST = 1_000_000
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return standing(monkeypatch)
-
-
-class Files(Camera):
-    """A stand-in source that can start at any frame."""
-
-    def start_at(self, index: int) -> None:
-        while self.events and not (getattr(self.events[0], "index", -1) >= index):
-            self.events.pop(0)
-
-    def fingerprint(self) -> str:
-        return ""
-
-
-@contextmanager
-def recorder(folder: Path, resume: str | None = None, run_id: str = "run-a", **settings: Any) -> Iterator[Recorder]:
-    classes = {each.name: each for each in tiny_manifest().classes}
-    begun = started(run_id, device_id="d", sample_id="s", classes=classes)
-    with recording(JournalSettings(path=str(folder), **settings), begun, resume) as made:
-        yield made
-
-
-def kept(bench: Bench, folder: Path, resume: str | None = None, **settings: Any) -> list[CountsMessage]:
-    """Run it with a journal; what was published."""
-    with recorder(folder, resume, **settings) as bench.recorder:
-        bench.run()
-    return bench.counts
-
-
-def check(folder: Path, *published: CountsMessage) -> None:
-    """The journal is whole, its cells give what was published, and it has the messages to the byte."""
-    assert verify(folder).broken == ""
-    with Reader.open(folder) as reader:
-        [run_id] = reader.run_ids()
-        found = replay(reader, run_id)
-        assert found.differs == ""
-        recorded = list(reader.messages(run_id, "counts/1"))
-    assert [each.sequence for each in recorded] == list(range(len(recorded)))
-    assert [each.payload for each in recorded if each.sequence >= published[0].sequence] == [
-        to_wire(each)[1] for each in published
-    ]
-
-
-def crash(folder: Path, left: Path) -> Callable[[], object]:
-    """Something to do in a run: what a crash would leave of its folder now."""
-    return lambda: shutil.copytree(folder, left, ignore=shutil.ignore_patterns("*.lock"))
-
-
-def fates(folder: Path) -> list[tuple[int, str, str]]:
-    """Index, fate and reason of every frame, in the order in which they were settled."""
-    with Reader.open(folder) as reader:
-        [run_id] = reader.run_ids()
-        each = [fate for _, window in reader.windows(run_id) if window for fate in window.frames]
-    return [(fate.first + at, fate.fate, fate.reason) for fate in each for at in range(fate.count)]
 
 
 def test_what_is_published_is_in_the_journal_already(time: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,7 +275,7 @@ def test_settings_that_change_no_count_may_differ(tmp_path: Path, caplog: pytest
     """And no other of the run's, whatever is added to them."""
     free = {"batch_wait_ms": 5.0, "hang_s": 90.0, "memory_mib": 512, "read_timeout_s": 9.0}
     others = {"max_frames": 9, "window_s": 2.0, "heartbeat_s": 2.0, "counting": "new_area"}
-    assert {*free, *others} == set(RunSettings.__struct_fields__)
+    assert {*free, *others, "stop"} == set(RunSettings.__struct_fields__)  # of the stop rule: test_stopped_run.py
 
     def begun(**changes: object) -> RunStarted:
         return started(settings={"run": {**msgspec.to_builtins(RunSettings()), **changes}})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calibration.averages import averages, f1
-from edgecell.tally import clopper_pearson
+from edgecell.intervals import clopper_pearson
 
 MIXED = np.array([[50, 10, 0], [5, 45, 0], [0, 3, 46]])
 NAMES = ("a", "b", "c")
