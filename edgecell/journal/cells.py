@@ -4,7 +4,8 @@ An index in memory, made once and extended as windows and reviews come, so that 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from edgecell.journal.standing import Place, Standing
 from edgecell.messages import Tally
 from edgecell.wire import Differential
 
+Doubt = tuple[bool, bool, bool, float, int, int]
 Order = Literal["doubtful", "time"]
 ORDERS: tuple[Order, ...] = ("doubtful", "time")
 LABEL = "label:"
@@ -34,7 +36,7 @@ class RunCells:
     """Of one run. A kind that no classifier refines (red cells, by the hundred thousand) is counted and not listed.
 
     machine: what the machine counted, by the cells. totals: as it was published last; differs: in what that is otherwise, ""
-    if in nothing. standing: what people said. crops: whether a picture of any listed cell was kept.
+    if in nothing (replay.py compares every window). standing: what people said. crops: whether a picture was kept of any cell.
     """
 
     def __init__(self, run: RunSummary, started: RunStarted) -> None:
@@ -45,6 +47,7 @@ class RunCells:
         self._cells: dict[Place, RecordedCell] = {}
         self._bins: dict[Place, Bin] = {}
         self._plain: set[str] = set()
+        self._doubts: list[Doubt] = []
         self._pages: dict[tuple[str, Order], list[Place]] = {}
 
     @classmethod
@@ -102,14 +105,19 @@ class RunCells:
         """
         key = view, order
         if key not in self._pages:
-            self._pages[key] = [place for place in self._ordered(order) if self._is_in(place, view)]
+            self._pages[key] = self._of(view, self._ordered(order))
         return self._pages[key]
 
     def views(self) -> dict[str, int]:
-        """How many listed cells each view has, but for `all`; labels without one are left out."""
+        """How many listed cells each view has, but for `all`; classes without one too."""
         found = Counter(name if where == "counts" else where for where, name in self._bins.values())
         named = ("unsure", "excluded")
-        return {**dict(sorted(found.items())), **{name: found[name] for name in named}, "reviewed": self.standing.cells}
+        return {
+            **dict.fromkeys(self.classes, 0),
+            **dict(sorted(found.items())),
+            **{name: found[name] for name in named},
+            "reviewed": self.standing.cells,
+        }
 
     def reviewed(self) -> Tally:
         """The counts with what people said. Raises JournalError where that was said of other cells."""
@@ -123,19 +131,28 @@ class RunCells:
         return tally.differential(self.machine, self.classes), tally.differential(self.reviewed(), self.classes)
 
     def _take(self, windows: Iterable[Window]) -> None:
-        for window in windows:
+        latest, before = None, self.machine
+        for latest in windows:
             before = self.machine
-            try:
-                self.machine = replay.counted(before, window, self.classes)
-                self.totals = msgspec.json.decode(window.message, type=Totals)
-                self.differs = self.differs or replay.difference(window, before, self.machine, self.classes)
-            except (ValueError, msgspec.DecodeError) as error:
-                what = f"window {window.sequence} of run {self.run_id} cannot be counted: {error}"
-                raise JournalError(what, fix=_FIX) from None
-            self._windows = window.sequence + 1
-            for cell in window.cells:
+            with self._told(latest):
+                self.machine = replay.counted(before, latest, self.classes)
+            self._windows = latest.sequence + 1
+            for cell in latest.cells:
                 self._list(cell)
+        if latest is not None:
+            with self._told(latest):
+                self.totals = msgspec.json.decode(latest.message, type=Totals)
+                self.differs = replay.difference(latest, before, self.machine, self.classes)
+            self._doubts.sort()
             self._pages.clear()
+
+    @contextmanager
+    def _told(self, window: Window) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, msgspec.DecodeError) as error:
+            what = f"window {window.sequence} of run {self.run_id} cannot be counted: {error}"
+            raise JournalError(what, fix=_FIX) from None
 
     def _list(self, cell: RecordedCell) -> None:
         if cell.kind in self._plain or (cell.label == cell.kind and cell.label not in self.classes):
@@ -143,6 +160,7 @@ class RunCells:
             return
         place = cell.frame, cell.index
         self._cells[place] = cell
+        self._doubts.append(_doubt(cell))
         self._bins[place] = self._bin(place)
         self.crops = self.crops or cell.crop is not None
 
@@ -161,25 +179,30 @@ class RunCells:
             return "excluded", cell.excluded
         return machine_bin(cell.label, cell.decided, self.classes)
 
-    def _ordered(self, order: Order) -> list[Place]:
-        if order == "time":
-            return list(self._cells)
-        if ("all", order) not in self._pages:
-            self._pages["all", order] = [place for _, place in sorted(map(_doubt, self._cells.items()))]
-        return self._pages["all", order]
+    def _ordered(self, order: Order) -> Iterable[Place]:
+        return self._cells if order == "time" else ((frame, index) for *_, frame, index in self._doubts)
 
-    def _is_in(self, place: Place, view: str) -> bool:
-        where, name = self._bins[place]
+    def _of(self, view: str, places: Iterable[Place]) -> list[Place]:
+        bins = self._bins
         if view.startswith(LABEL):
-            return where == "counts" and name == view.removeprefix(LABEL)
-        return view in ("all", where) or (view == "reviewed" and self.standing.of(place) is not None)
+            wanted: Bin = ("counts", view.removeprefix(LABEL))
+            return [place for place in places if bins[place] == wanted]
+        if view == "reviewed":
+            return [place for place in places if self.standing.of(place) is not None]
+        return [place for place in places if view in ("all", bins[place][0])]
 
 
-def _doubt(item: tuple[Place, RecordedCell]) -> tuple[tuple[bool, bool, bool, float], Place]:
+def _doubt(cell: RecordedCell) -> Doubt:
     """Least first."""
-    place, cell = item
     confidence = cell.confidence
-    return (cell.excluded is not None, cell.decided, confidence is None, confidence or 0.0), place
+    return (
+        cell.excluded is not None,
+        cell.decided,
+        confidence is None,
+        confidence or 0.0,
+        cell.frame,
+        cell.index,
+    )
 
 
 def _begun(run: RunSummary) -> RunStarted:

@@ -5,7 +5,7 @@ Losing the latest of them to a power cut harms no count, so nothing waits for th
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -35,17 +35,45 @@ class Crop(NamedTuple):
     png: bytes
 
 
-class Crops:
-    """The file, open for writing. budget_mib: most that the pictures may take together. Every method raises JournalError."""
+class Pictures:
+    """A view of the file, also while pictures are added. Every method raises JournalError."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, budget_mib: int) -> None:
-        self._connection, self._path, self._budget = connection, path, budget_mib << 20
-        self._bytes = self._sum()
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection, self._path = connection, path
 
     @classmethod
     def there(cls, folder: Path) -> bool:
         """Whether any were ever kept."""
         return (folder / FILE).is_file()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._connection.close()
+
+    def picture(self, run_id: str, frame: int, cell: int, sha256: str) -> bytes | None:
+        """The PNG of a cell; None where it is gone, or is not the one that the chain knows."""
+        query = "SELECT png FROM crops WHERE run_id = ? AND frame = ? AND cell = ? AND length(png) <= ?"
+        with store.translated(self._path):
+            rows = self._connection.execute(query, (run_id, frame, cell, MAX_PNG)).fetchall()
+        png = rows[0][0] if rows else None
+        return png if isinstance(png, bytes) and chain.sha256(png) == sha256 else None
+
+    def kept(self, run_id: str, cells: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Of these cells, as (frame, cell), those that a picture is there of."""
+        query = "SELECT 1 FROM crops WHERE run_id = ? AND frame = ? AND cell = ?"
+        with store.translated(self._path):
+            return {cell for cell in cells if self._connection.execute(query, (run_id, *cell)).fetchone()}
+
+
+class Crops(Pictures):
+    """The file, open for writing. budget_mib: most that the pictures may take together. Every method raises JournalError."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, budget_mib: int) -> None:
+        super().__init__(connection, path)
+        self._budget = budget_mib << 20
+        self._bytes = self._sum()
 
     @classmethod
     def open(cls, folder: Path, budget_mib: int = 1 << 20) -> Self:
@@ -60,12 +88,6 @@ class Crops:
                 connection.close()
                 raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._connection.close()
-
     def add(self, run_id: str, crops: Sequence[Crop]) -> None:
         """Store some; the oldest go where there is no room. A cell that comes again, in a run resumed, has its last picture."""
         if not crops:
@@ -78,14 +100,6 @@ class Crops:
             self._bytes += sum(len(crop.png) for crop in crops)
             if self._bytes > self._budget:
                 self._drop_oldest()
-
-    def picture(self, run_id: str, frame: int, cell: int, sha256: str) -> bytes | None:
-        """The PNG of a cell; None where it is gone, or is not the one that the chain knows."""
-        query = "SELECT png FROM crops WHERE run_id = ? AND frame = ? AND cell = ? AND length(png) <= ?"
-        with store.translated(self._path):
-            rows = self._connection.execute(query, (run_id, frame, cell, MAX_PNG)).fetchall()
-        png = rows[0][0] if rows else None
-        return png if isinstance(png, bytes) and chain.sha256(png) == sha256 else None
 
     def erase(self, run_ids: Sequence[str]) -> int:
         """All of these runs; how many there were."""
@@ -115,11 +129,30 @@ class Crops:
             return int(self._connection.execute("SELECT coalesce(sum(length(png)), 0) FROM crops").fetchone()[0])
 
 
-def _set_up(connection: sqlite3.Connection, path: Path) -> None:
+def look(folder: Path) -> Pictures:
+    """The pictures in a folder that has some. Raises JournalError."""
+    path = folder / FILE
+    with store.translated(path):
+        connection = store.readable(path)
+        try:
+            _check(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return Pictures(connection, path)
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether there are tables yet. Raises JournalError for another program's."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application != APPLICATION and tables:
         raise JournalError(f"{path} holds no crops of edgecell", fix="move it away")
+    return bool(tables)
+
+
+def _set_up(connection: sqlite3.Connection, path: Path) -> None:
+    tables = _check(connection, path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA secure_delete = ON")

@@ -13,7 +13,7 @@ from edgecell.journal.reviews import Reviews, checked_name
 from edgecell.journal.revised import UNSURE
 from edgecell.journal.standing import Place
 
-MOST_CELLS = 5000
+MOST_CELLS = 20_000
 """That one word may be of."""
 
 
