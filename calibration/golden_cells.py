@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.halves import Halves
 from edgecell.messages import NUCLEATED
 from edgecell.preprocess import Preprocess, cut, resized
 from edgecell.sources.phantom import PhantomSource
@@ -32,5 +33,5 @@ def fields(work_um: float, side_px: int) -> NDArray[np.uint8]:
     taken = []
     with PhantomSource(options) as source:
         while (frame := source.read(1.0)) is not None:
-            taken.append(resized(np.ascontiguousarray(frame.image[:side, :side]), (side_px, side_px)))
+            taken.append(resized(Halves(frame.image[:side, :side]), (side_px, side_px)))
     return np.stack(taken)

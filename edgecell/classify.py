@@ -107,7 +107,7 @@ def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float
 
 def as_kind(cell: Cell, unsure_below: float = 0.0) -> Classification:
     """A cell of a kind that no classifier refines: its kind is its label, with the segmenter's top score if it scores."""
-    confidence = None if cell.scores is None else float(cell.scores.max())
+    confidence = None if cell.scores is None else max(cell.scores.tolist())  # a dozen times as fast as numpy's, for a few
     decided = confidence is None or confidence >= unsure_below
     return Classification(cell_index=cell.cell_index, label=cell.kind, confidence=confidence, decided=decided)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgecell.area import AreaState
 from edgecell.drift import DriftState
+from edgecell.halves import Halves
 from edgecell.messages import Frame, Verdict
 from edgecell.optics.scale import RED_CELL_UM
 
@@ -120,18 +121,17 @@ def judge(frame: Frame, limits: Limits, state: GateState) -> tuple[Verdict, Gate
     steepest borders, 0 where there are none or the frame was refused before.
     """
     level, saturated = _exposure(frame.image)
-    green = cv2.extractChannel(frame.image, 1).astype(np.uint8, copy=False)
     reason = ""
     if level < limits.mean_level:
         reason = DARK
     elif saturated > limits.saturated_fraction:
         reason = OVEREXPOSED
-    elif structure(green) < limits.structure:
-        reason = EMPTY if unevenness(green) < limits.structure else BLURRED
+    elif not _structured(frame.halves, limits.structure):
+        reason = EMPTY if unevenness(frame.halves.green(0)) < limits.structure else BLURRED
     if reason:
         return Verdict(accepted=False, reason=reason, focus=0.0, mean_level=level, saturated_fraction=saturated), state
     learnt = _known(frame, state)
-    blur = _blur(green, known_um(frame, state))
+    blur = _blur(frame.halves, known_um(frame, state))
     sharp = blur.um <= _limit(limits, learnt, scaled=blur.scaled)
     verdict = Verdict(
         accepted=sharp,
@@ -175,7 +175,11 @@ def blur_um(green: NDArray[np.uint8], pixel_um: float) -> float:
     Sharp fields of four microscopes (TXL-PBC, train, n = 921) have 0.09 to 0.45 um, 99 % of them at most 0.41; blurred by a
     Gaussian of 2 um they have 1.0 and more, by a disc 2 um across 0.52 and more.
     """
-    small, um = _at_border_scale(green, pixel_um)
+    return _steepest_um(*_at_border_scale(Halves(green), pixel_um))
+
+
+def _steepest_um(small: NDArray[np.uint8], um: float) -> float:
+    """`blur_um` of one channel at about the scale at which borders are measured, um micrometres per pixel."""
     sigma_px = max(0.7, _BORDER_PX_UM / um)
     smooth = cv2.GaussianBlur(small.astype(np.float32), (0, 0), sigma_px)
     gradient = cv2.magnitude(*(cv2.Sobel(smooth, cv2.CV_32F, 1 - axis, axis, scale=1 / 8) for axis in (0, 1)))
@@ -183,13 +187,13 @@ def blur_um(green: NDArray[np.uint8], pixel_um: float) -> float:
     side = 2 * max(2, round(_REACH_UM / um)) + 1
     around = np.ones((side, side), np.uint8)
     step = max(1, round(np.sqrt(grey.size / _SAMPLES)))
-    height = cv2.subtract(cv2.dilate(grey, around), cv2.erode(grey, around))[::step, ::step]
-    steepness = gradient[::step, ::step]
-    near = (height >= _CONTRAST) & (steepness > 0)
-    if not near.any():
+    height = cv2.subtract(cv2.dilate(grey, around), cv2.erode(grey, around))[::step, ::step].ravel()
+    steepness = gradient[::step, ::step].ravel()
+    near = np.flatnonzero((height >= _CONTRAST) & (steepness > 0))
+    if not near.size:
         return float("inf")
     height, steepness = height[near], steepness[near]
-    steepest = steepness >= _quantile(steepness, _STEEPEST)
+    steepest = np.flatnonzero(steepness >= _quantile(steepness, _STEEPEST))
     widths_px = height[steepest] / steepness[steepest] / np.sqrt(2 * np.pi)
     spread = _quantile(widths_px, _SHARPEST) ** 2 - sigma_px**2 - 1 / 3 - 1 / 12  # gradient over 2 px, area of a pixel
     return um * float(np.sqrt(max(spread, 0.01)))
@@ -197,9 +201,24 @@ def blur_um(green: NDArray[np.uint8], pixel_um: float) -> float:
 
 def structure(green: NDArray[np.uint8]) -> float:
     """Largest difference of one channel, uint8 (H, W), to its surroundings, in grey values, after averaging noise away."""
-    small = _shrink(green, _STRUCTURE_SIDE).astype(np.float32)
+    return _apart(_shrunk(Halves(green), _STRUCTURE_SIDE).astype(np.float32))
+
+
+def _apart(small: NDArray[np.float32]) -> float:
+    """`structure` of a small image."""
     surroundings = cv2.GaussianBlur(small, (0, 0), _SURROUNDINGS, borderType=cv2.BORDER_REPLICATE)
     return float(np.abs(small - surroundings).max())
+
+
+def _structured(halves: Halves, least: float) -> bool:
+    """Whether `structure` is at least that: mostly the darkest pixel and its surroundings say so, else it is measured."""
+    small = _shrunk(halves, _STRUCTURE_SIDE).astype(np.float32)
+    x, y = cv2.minMaxLoc(small)[2]
+    reach = ceil(4 * _SURROUNDINGS)  # as far as OpenCV's filter of floats of that sigma reaches
+    top, left = max(0, y - reach), max(0, x - reach)
+    part = small[top : y + reach + 1, left : x + reach + 1]
+    around = cv2.GaussianBlur(part, (0, 0), _SURROUNDINGS, borderType=cv2.BORDER_REPLICATE)[y - top, x - left]
+    return bool(around - small[y, x] >= least) or _apart(small) >= least
 
 
 def unevenness(green: NDArray[np.uint8]) -> float:
@@ -219,36 +238,43 @@ def _quantile(values: NDArray[np.generic], share: float) -> float:
 def _exposure(image: NDArray[np.uint8]) -> tuple[float, float]:
     """(mean level, saturated fraction), both 0-1."""
     rows = image[::_ROWS]
-    clipped = cv2.inRange(rows, np.full(3, _CLIPPED), np.full(3, 255))
+    red, green, blue = cv2.split(rows)
+    _, clipped = cv2.threshold(cv2.min(cv2.min(red, green), blue), _CLIPPED - 1, 1, cv2.THRESH_BINARY)
     return float(np.mean(cv2.mean(rows)[:3])) / 255, cv2.countNonZero(clipped) / clipped.size
 
 
-def _blur(green: NDArray[np.uint8], pixel_um: float | None) -> Blur:
-    return Blur(blur_um(green, pixel_um or _guessed_um(green)), pixel_um is not None)
+def _blur(halves: Halves, pixel_um: float | None) -> Blur:
+    return Blur(_steepest_um(*_at_border_scale(halves, pixel_um or _guessed_um(halves))), pixel_um is not None)
 
 
-def _guessed_um(green: NDArray[np.uint8]) -> float:
+def _guessed_um(halves: Halves) -> float:
     """um per pixel if stained matter were red cells: right within a factor of two in sharp fields, too small in blurred ones.
 
     Twice the area over the length of the border is a radius for discs, and little more for discs that touch. Where blur has run
     all of them together, a quarter of the frame is taken: it shows more than one cell.
     """
-    small = cv2.GaussianBlur(_shrink(green, _RULER_SIDE), (0, 0), 1.0)
+    shape = halves.halved(0).shape[:2]
+    small = cv2.GaussianBlur(_shrunk(halves, _RULER_SIDE), (0, 0), 1.0)
     _, matter = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)
     crossings = cv2.countNonZero(cv2.absdiff(matter[:, 1:], matter[:, :-1])) + cv2.countNonZero(
         cv2.absdiff(matter[1:], matter[:-1])
     )
     border_px = np.pi / 4 * max(1, crossings)  # Cauchy and Crofton: a curve crosses a grid 4 / pi times a unit of its length
-    radius_px = 2 * cv2.countNonZero(matter) / border_px * max(green.shape) / max(small.shape)
-    return _MATTER_UM / max(1.0, min(float(radius_px), float(min(green.shape)) / 4))
+    radius_px = 2 * cv2.countNonZero(matter) / border_px * max(shape) / max(small.shape)
+    return _MATTER_UM / max(1.0, min(float(radius_px), float(min(shape)) / 4))
 
 
-def _at_border_scale(green: NDArray[np.uint8], pixel_um: float) -> tuple[NDArray[np.uint8], float]:
-    """The middle of the frame averaged to about _BORDER_PX_UM, and its um per pixel."""
+def _at_border_scale(halves: Halves, pixel_um: float) -> tuple[NDArray[np.uint8], float]:
+    """Green in the middle of the frame averaged to about _BORDER_PX_UM, and its um per pixel."""
+    image = halves.halved(0)
+    height, width = image.shape[:2]
     times = max(0, round(log2(_BORDER_PX_UM / pixel_um)))
-    top, left = (max(0, length - (_BORDER_SIDE << times)) // 2 for length in green.shape)
-    middle = green[top : green.shape[0] - top, left : green.shape[1] - left]
-    return _halved(middle, times), pixel_um * 2**times
+    top, left = (max(0, length - (_BORDER_SIDE << times)) // 2 for length in (height, width))
+    if times == 0 or top % (1 << times) or left % (1 << times):  # not where the frame's own blocks begin
+        return Halves(image[top : height - top, left : width - left]).green(times), pixel_um * 2**times
+    rows, columns = (height - 2 * top) >> times, (width - 2 * left) >> times
+    top, left = top >> times, left >> times
+    return halves.green(times)[top : top + rows, left : left + columns], pixel_um * 2**times
 
 
 def _limit(limits: Limits, learnt: Learnt, *, scaled: bool) -> float:
@@ -281,15 +307,6 @@ def _size(frame: Frame) -> tuple[int, int]:
     return height, width
 
 
-def _shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The image averaged over blocks of pixels, so that its longer side is at most `side` px."""
-    return _halved(image, max(0, ceil(log2(max(image.shape) / side))))
-
-
-def _halved(image: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
-    """Averaged over blocks of 2 x 2 pixels, `times` over: ten times as fast in OpenCV as blocks of another size."""
-    for _ in range(times):
-        height, width = (max(1, length // 2) for length in image.shape)
-        blocks = image[: 2 * height, : 2 * width]
-        image = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    return image
+def _shrunk(halves: Halves, side: int) -> NDArray[np.uint8]:
+    """Green averaged over blocks of pixels, so that the longer side is at most `side` px."""
+    return halves.green(max(0, ceil(log2(max(halves.halved(0).shape[:2]) / side))))

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.halves import Halves
+
 NOTICE = "For research use only. Not for use in diagnostic procedures."
 
 Exclusion = Literal["edge", "duplicate", "rejected"]
@@ -25,6 +27,7 @@ class Frame:
     pixel_um: micrometres per pixel if the source itself knows it.
     slide_um: (x, y) stage position of the frame's top left corner in micrometres, if known.
     label: how a person would name it (a file name), "" if it has no name.
+    halves: the image at fractions of its size, for all who want it so.
     """
 
     source_id: str
@@ -35,6 +38,10 @@ class Frame:
     pixel_um: float | None = None
     slide_um: tuple[float, float] | None = None
     label: str = ""
+    halves: Halves = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "halves", Halves(self.image))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from edgecell.gate import BLURRED, GateState, Limits, judge, known_um, told
 from edgecell.messages import Cell, Classification, Detected, Domain, Frame, FrameReport, Kind, Place, Segmentation, Verdict
 from edgecell.motion import MOVING, is_moving
 from edgecell.place import located
-from edgecell.preprocess import Crop, Preprocess
+from edgecell.preprocess import Crop, Preprocess, white_point
 from edgecell.protocols import Segmenter
 from edgecell.stain import StainState, restained
 
@@ -178,12 +178,15 @@ def _restained(
     crops: Sequence[Crop | None], frames: Sequence[int], stain: StainState, spec: Preprocess
 ) -> tuple[list[Crop | None], StainState]:
     """The crops in the stain of the bundle's own slides. frames: whose crop each is; a frame's own crops count for it."""
+    if spec.red_density is None:
+        return list(crops), stain
     out: list[Crop | None] = []
     for _, group in groupby(zip(frames, crops, strict=True), key=lambda pair: pair[0]):
         some = [crop for _, crop in group]
-        known = [crop for crop in some if crop is not None]
-        stain = stain.after(known, spec)
-        again = iter(restained(np.stack(known), stain.gain(spec)) if known else ())
+        known = np.array([crop for crop in some if crop is not None], np.uint8)
+        white = white_point(known) if len(known) else None
+        stain = stain.after(known, spec, white)
+        again = iter(restained(known, stain.gain(spec), white))
         out += [None if crop is None else next(again) for crop in some]
     return out, stain
 

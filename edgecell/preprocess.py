@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.halves import Halves
+
 Crop = NDArray[np.uint8]
 
 
@@ -76,21 +78,27 @@ def to_batch(crops: Sequence[Crop] | NDArray[np.uint8], spec: Preprocess) -> NDA
     return _normalised(planes, _white(planes), spec)
 
 
-def field_values(image: NDArray[np.uint8], spec: Preprocess) -> NDArray[np.float32]:
-    """A whole field, RGB uint8 (H, W, 3) at the bundle's scale -> float32 (3, H, W), C-contiguous, normalised as spec says.
+def field_values(image: NDArray[np.uint8], spec: Preprocess, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """A whole field, RGB uint8 (H, W, 3) at the bundle's scale -> float32 (3, H, W), normalised as spec says.
 
-    Its white is measured on every other row and column.
+    Its white is measured on every other row and column. out: where to write it, its rows without gaps; else it is made.
     """
-    planes = _planes(image[None])
-    values: NDArray[np.float32] = _normalised(planes, _white(np.ascontiguousarray(planes[:, :, ::2, ::2])), spec)[0]
+    planes = cv2.split(image)
+    some = np.stack([plane[::2, ::2] for plane in planes])[None].astype(np.uint8, copy=False)
+    every = np.tile(np.arange(256, dtype=np.uint8), (1, 3, 1, 1))
+    tables = _normalised(every, _white(some), spec)[0, :, 0]
+    values = np.empty((3, *image.shape[:2]), np.float32) if out is None else out
+    for plane, table, written in zip(planes, tables, values, strict=True):
+        cv2.LUT(plane, table, written)
     return values
 
 
-def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def resized(halves: Halves, size: tuple[int, int]) -> NDArray[np.uint8]:
     """An image uint8 (H, W, 3) at size (x, y): halved as often as that comes out even, since means of 2x2 pixels are quick."""
+    times, image = 0, halves.halved(0)
     while image.shape[1] >= 2 * size[0] and image.shape[0] >= 2 * size[1] and not (image.shape[0] % 2 or image.shape[1] % 2):
-        half = image.shape[1] // 2, image.shape[0] // 2
-        image = cv2.resize(image, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        times += 1
+        image = halves.halved(times)
     how = cv2.INTER_AREA if image.shape[1] >= 2 * size[0] else cv2.INTER_LINEAR
     return cv2.resize(image, size, interpolation=how).astype(np.uint8, copy=False)
 

@@ -7,7 +7,6 @@ Half, since the measure is a rough one: of microscopes that a network had not se
 the whole way.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -36,21 +35,33 @@ GAINS = (0.4, 2.5)
 """Bounds of the whole way: beyond them only the noise of a channel in which red cells do not show would grow."""
 
 Gain = NDArray[np.float32]
+White = NDArray[np.float32]
 
 
-def red_densities(crops: NDArray[np.uint8], spec: Preprocess) -> NDArray[np.float64]:
-    """Median density (M, 3) of the red cells around each cell, of crops uint8 (N, S, S, 3); crops without any are left out."""
+def red_densities(crops: NDArray[np.uint8], spec: Preprocess, white: White | None = None) -> NDArray[np.float64]:
+    """Median density (M, 3) of the red cells around each cell, of crops uint8 (N, S, S, 3); crops without any are left out.
+
+    white: of each crop, where `white_point` has been asked already.
+    """
     if not len(crops):
         return np.zeros((0, 3))
+    white = white_point(crops) if white is None else white
     across = (np.arange(0, spec.size_px, EVERY) - (spec.size_px - 1) / 2) * spec.crop_um / spec.size_px
     beside = np.hypot(across[:, None], across) > BESIDE_UM
-    ratio = crops[:, ::EVERY, ::EVERY][:, beside] / white_point(crops)[:, None, :]
+    ratio = crops[:, ::EVERY, ::EVERY][:, beside] / white[:, None, :]
     density = -np.log(np.clip(ratio, 1 / 255, 1))
     red, green = density[:, :, 0], density[:, :, 1]
     chosen = (green > PALEST) & (green < DENSEST) & (red < green) & (red < DARKEST_RED)
     enough = chosen.mean(axis=1) >= LEAST_SHARE
-    medians = [np.median(one[mask], axis=0) for one, mask in zip(density[enough], chosen[enough], strict=True)]
+    medians = [_median(one[mask]) for one, mask in zip(density[enough], chosen[enough], strict=True)]
     return np.array(medians, np.float64).reshape(-1, 3)
+
+
+def _median(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(3,) of at least one row of values (M, 3): as numpy's, in a tenth of its time."""
+    ordered, middle = np.sort(values, axis=0), len(values) // 2
+    median: NDArray[np.float32] = (ordered[middle] + ordered[(len(values) - 1) // 2]) / np.float32(2)
+    return median
 
 
 def gain_of(densities: NDArray[np.float64], spec: Preprocess) -> Gain | None:
@@ -67,13 +78,13 @@ class StainState:
 
     densities: tuple[tuple[float, ...], ...] = ()
 
-    def after(self, crops: Sequence[NDArray[np.uint8]], spec: Preprocess) -> "StainState":
-        """With the crops of one more frame; only the first of them once WINDOW is full, since a slide keeps its stain. A bundle
-        that does not ask for red cells needs none measured."""
+    def after(self, crops: NDArray[np.uint8], spec: Preprocess, white: White | None = None) -> "StainState":
+        """With the crops of one more frame, uint8 (N, S, S, 3); only the first of them once WINDOW is full, since a slide keeps
+        its stain. A bundle that does not ask for red cells needs none measured. white: as in `red_densities`."""
         if spec.red_density is None or not len(crops):
             return self
-        some = crops if len(self.densities) < WINDOW else crops[:1]
-        found = red_densities(np.stack(some), spec)
+        some = len(crops) if len(self.densities) < WINDOW else 1
+        found = red_densities(crops[:some], spec, None if white is None else white[:some])
         return StainState(densities=(*self.densities, *(tuple(row) for row in found.tolist()))[-WINDOW:])
 
     def gain(self, spec: Preprocess) -> Gain | None:
@@ -81,15 +92,16 @@ class StainState:
         return gain_of(np.array(self.densities).reshape(-1, 3), spec)
 
 
-def restained(crops: NDArray[np.uint8], gain: Gain | None) -> NDArray[np.uint8]:
-    """Crops uint8 (N, S, S, 3) with their densities below their own white multiplied by gain (3,)."""
+def restained(crops: NDArray[np.uint8], gain: Gain | None, white: White | None = None) -> NDArray[np.uint8]:
+    """Crops uint8 (N, S, S, 3) with their densities below their own white multiplied by gain (3,). white: as in
+    `red_densities`."""
     if gain is None or not len(crops):
         return crops
-    levels = np.arange(256, dtype=np.float32)[:, None]
+    levels, own = np.arange(256, dtype=np.float32)[:, None], (white_point(crops) if white is None else white)[:, None]
+    tables = np.where(levels < own, own * (levels / own) ** gain, levels)
     out = np.empty_like(crops)
-    for number, white in enumerate(white_point(crops)):
-        table = np.where(levels < white, white * (levels / white) ** gain, levels)
-        cv2.LUT(crops[number], np.rint(table).astype(np.uint8)[None], out[number])
+    for crop, table, written in zip(crops, np.rint(tables).astype(np.uint8), out, strict=True):
+        cv2.LUT(crop, table[None], written)
     return out
 
 

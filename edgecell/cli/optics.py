@@ -131,7 +131,7 @@ def _red_cells(seen: Sequence[Frame], longer: float) -> tuple[NDArray[np.float64
     with app.plan(Settings(models={})).recogniser() as recogniser:
         for frame in seen:
             size = redcells.drawn_out((frame.image.shape[1], frame.image.shape[0]), longer)
-            cells = recogniser.segmenter.segment(replace(frame, image=resized(frame.image, size)))
+            cells = recogniser.segmenter.segment(replace(frame, image=resized(frame.halves, size)))
             pixel_um = cells.pixel_um or pixel_um
             found.append(redcells.diameters(cells.cells, size))
     return np.concatenate(found), pixel_um

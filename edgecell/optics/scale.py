@@ -48,6 +48,8 @@ class PixelScale:
     def __init__(self, pixel_um: float | None = None) -> None:
         self._settings = pixel_um
         self._frames: deque[tuple[float, Diameters]] = deque(maxlen=WINDOW)
+        self._ordered: Diameters = np.zeros(0)
+        """All diameters of `_frames`, smallest first: a crowded run has 60,000, too many to be ordered anew for each frame."""
         self._memory: deque[tuple[int, bytes]] = deque(maxlen=WINDOW)
         self._pooled = 0
 
@@ -72,33 +74,50 @@ class PixelScale:
 
     def firm(self) -> float | None:
         """um per pixel of the run so far if it is beyond doubt, else None."""
-        diameters = np.concatenate([np.zeros(0), *(diameters for _, diameters in self._frames)])
-        if diameters.size < FIRM_CELLS:
+        if self._ordered.size < FIRM_CELLS:
             return None
-        middle, spread = _middle(diameters)
+        middle, spread = _middle(self._ordered)
         return _scale(middle, spread).pixel_um if spread <= FIRM_SPREAD else None
 
     def pooled(self, diameters_px: Sequence[float]) -> Scale:
         """Take in the diameters (px) of one frame's round red cells; the scale from them and the frames that agree."""
         own = np.asarray(diameters_px, np.float64)
         if own.size == 0:
-            return measure(np.concatenate([own, *(diameters for _, diameters in self._frames)]))
+            return _measured(self._ordered)
         middle = float(np.median(own))
         alike = [diameters for known, diameters in self._frames if abs(known / middle - 1.0) <= SAME_OPTICS]
+        ordered = self._ordered if len(alike) == len(self._frames) else np.sort(np.concatenate([np.zeros(0), *alike]))
+        scale = _measured(_with(ordered, own))
         self._take_in(own)
-        return measure(np.concatenate([*alike, own]))
+        return scale
 
     def _take_in(self, own: Diameters) -> None:
+        if len(self._frames) == WINDOW:
+            self._ordered = _without(self._ordered, self._frames[0][1])
+        self._ordered = _with(self._ordered, own)
         self._frames.append((float(np.median(own)), own))
         self._memory.append((self._pooled, own.astype("<f8").tobytes()))
         self._pooled += 1
 
 
-def measure(diameters_px: Diameters) -> Scale:
-    """The scale that red cells of these diameters (px) give; unknown where they are few, scattered or implausible."""
-    if diameters_px.size < LEAST_CELLS:
+def _with(ordered: Diameters, own: Diameters) -> Diameters:
+    """The diameters, smallest first, and a frame's own among them."""
+    some = np.sort(own)
+    return np.insert(ordered, np.searchsorted(ordered, some), some)
+
+
+def _without(ordered: Diameters, own: Diameters) -> Diameters:
+    """`_with` undone. Of diameters that are equal each takes out one."""
+    some = np.sort(own)
+    return np.delete(ordered, np.searchsorted(ordered, some) + np.arange(some.size) - np.searchsorted(some, some))
+
+
+def _measured(ordered: Diameters) -> Scale:
+    """The scale that red cells of these diameters (px), smallest first, give; unknown where they are few, scattered or
+    implausible."""
+    if ordered.size < LEAST_CELLS:
         return Scale(None, "unknown")
-    return _scale(*_middle(diameters_px))
+    return _scale(*_middle(ordered))
 
 
 def _scale(middle_px: float, spread: float) -> Scale:
@@ -108,7 +127,15 @@ def _scale(middle_px: float, spread: float) -> Scale:
     return Scale(pixel_um, "estimated")
 
 
-def _middle(diameters_px: Diameters) -> tuple[float, float]:
-    """The median, and half the inter-quartile range relative to it."""
-    low, middle, high = (float(v) for v in np.percentile(diameters_px, [25, 50, 75]))
+def _middle(ordered: Diameters) -> tuple[float, float]:
+    """The median of values, smallest first, and half the inter-quartile range relative to it."""
+    low, middle, high = (_quantile(ordered, share) for share in (0.25, 0.5, 0.75))
     return middle, (high - low) / 2 / max(middle, 1e-9)
+
+
+def _quantile(ordered: Diameters, share: float) -> float:
+    """As numpy's, to the last bit: between the two values next to the place."""
+    place = share * (ordered.size - 1)
+    below, part = int(place), place - int(place)
+    one, other = float(ordered[below]), float(ordered[min(below + 1, ordered.size - 1)])
+    return one + (other - one) * part if part < 0.5 else other - (other - one) * (1 - part)

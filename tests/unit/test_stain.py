@@ -74,20 +74,20 @@ def test_a_channel_in_which_red_cells_do_not_show_is_not_blown_up() -> None:
 
 
 def test_a_run_learns_crop_by_crop_whatever_the_batches() -> None:
-    some = list(crops((0.10, 0.26, 0.13), 12))
+    some = crops((0.10, 0.26, 0.13), 12)
     one = StainState().after(some, SPEC)
     step = StainState()
     for each in some:
-        step = step.after([each], SPEC)
+        step = step.after(each[None], SPEC)
     assert step == one
-    assert one.gain(SPEC) == pytest.approx(gain_of(red_densities(np.stack(some), SPEC), SPEC))
+    assert one.gain(SPEC) == pytest.approx(gain_of(red_densities(some, SPEC), SPEC))
     assert StainState().gain(SPEC) is None
 
 
 def test_a_run_forgets_what_is_long_past() -> None:
     state = StainState(densities=((0.1, 0.2, 0.1),) * WINDOW)
-    assert len(state.after([crop(OWN)], SPEC).densities) == WINDOW
+    assert len(state.after(crop(OWN)[None], SPEC).densities) == WINDOW
 
 
 def test_a_bundle_that_does_not_ask_costs_nothing() -> None:
-    assert StainState().after([crop(OWN)], msgspec.structs.replace(SPEC, red_density=None)) == StainState()
+    assert StainState().after(crop(OWN)[None], msgspec.structs.replace(SPEC, red_density=None)) == StainState()

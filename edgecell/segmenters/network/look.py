@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from edgecell.bundle import Bundle
 from edgecell.errors import InferenceError
+from edgecell.halves import Halves
 from edgecell.preprocess import field_values, resized
 from edgecell.protocols import Engine
 from edgecell.segmenters.network.decode import BOX, INSIDE, KINDS, STRIDE, Found, Map, decode
@@ -38,16 +39,16 @@ class Network:
         spec = bundle.manifest.preprocess
         self.work_um = spec.crop_um / spec.size_px
         self.names = bundle.class_names
+        self._size, self._batch = (0, 0), np.zeros((1, 3, 0, 0), np.float32)
 
-    def look(self, image: NDArray[np.uint8], pixel_um: float) -> Look:
+    def look(self, halves: Halves, pixel_um: float) -> Look:
         """The cells of an RGB image uint8 (H, W, 3), taken to be at pixel_um. Raises InferenceError."""
-        height, width = image.shape[:2]
+        height, width = halves.halved(0).shape[:2]
         multiple, largest = self._manifest.input.multiple or 1, self._manifest.preprocess.size_px
         factor = min(LARGEST_ZOOM, pixel_um / self.work_um, largest / max(height, width))
         size = max(1, round(width * factor)), max(1, round(height * factor))
-        values = field_values(resized(image, size), self._manifest.preprocess)
-        padded = np.zeros((1, 3, _up(size[1], multiple), _up(size[0], multiple)), np.float32)
-        padded[0, :, : size[1], : size[0]] = values
+        padded = self._padded(size, multiple)
+        field_values(resized(halves, size), self._manifest.preprocess, padded[0, :, : size[1], : size[0]])
         rows, columns = _up(size[1], STRIDE) // STRIDE, _up(size[0], STRIDE) // STRIDE
         maps = {name: part[:, :rows, :columns] for name, part in self._maps(padded).items()}
         detection = self._manifest.detection
@@ -56,6 +57,13 @@ class Network:
         steps = STRIDE * width / size[0], STRIDE * height / size[1]
         boxes = np.clip(found.boxes.astype(np.float64) * np.tile(steps, 2), 0, (width, height) * 2)
         return Look(found=found, boxes=boxes, maps=maps, steps=steps, pixel_um=pixel_um)
+
+    def _padded(self, size: tuple[int, int], multiple: int) -> Map:
+        """What the network is given, (1, 3, H, W): zero beyond a field of size (x, y). Kept, as the next field is as large."""
+        if self._size != size:
+            self._size = size
+            self._batch = np.zeros((1, 3, _up(size[1], multiple), _up(size[0], multiple)), np.float32)
+        return self._batch
 
     def _maps(self, batch: NDArray[np.float32]) -> dict[str, Map]:
         answers = self._engine.infer(batch)

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.halves import Halves
 from edgecell.messages import RED_BLOOD_CELL
 from edgecell.optics.scale import LEAST_CELLS, RED_CELL_UM
 from edgecell.segmenters.network.look import Look, Network
@@ -34,12 +35,13 @@ def round_red_cells(seen: Look, network: Network, shape: tuple[int, ...]) -> NDA
     return diameters
 
 
-def first_look(image: NDArray[np.uint8], network: Network) -> Look:
+def first_look(halves: Halves, network: Network) -> Look:
     """The cells at the scale at which most of the frame is red cells of the right size. Raises InferenceError."""
-    side = max(image.shape[:2])
+    shape = halves.halved(0).shape
+    side = max(shape[:2])
     tried = (work_px for work_px in SIDES_PX if work_px <= max(2 * side, SIDES_PX[0]))
-    looks = [network.look(image, network.work_um * work_px / side) for work_px in tried]
-    return _refined(image, max(looks, key=lambda seen: _evidence(seen, network, image.shape)), network)
+    looks = [network.look(halves, network.work_um * work_px / side) for work_px in tried]
+    return _refined(halves, max(looks, key=lambda seen: _evidence(seen, network, shape)), network)
 
 
 def _evidence(seen: Look, network: Network, shape: tuple[int, ...]) -> float:
@@ -53,14 +55,14 @@ def _evidence(seen: Look, network: Network, shape: tuple[int, ...]) -> float:
     return float((size**2 * seen.found.scores[red, kind])[fits].sum()) / (shape[0] * shape[1])
 
 
-def _refined(image: NDArray[np.uint8], seen: Look, network: Network) -> Look:
+def _refined(halves: Halves, seen: Look, network: Network) -> Look:
     """The cells at the scale that the red cells seen give, where that is another."""
     for _ in range(2):
-        diameters = round_red_cells(seen, network, image.shape)
+        diameters = round_red_cells(seen, network, halves.halved(0).shape)
         if diameters.size < LEAST_CELLS:
             break
         pixel_um = RED_CELL_UM / float(np.median(diameters))
         if abs(pixel_um / seen.pixel_um - 1.0) < CLOSE:
             break
-        seen = network.look(image, pixel_um)
+        seen = network.look(halves, pixel_um)
     return seen

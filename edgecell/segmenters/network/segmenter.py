@@ -70,7 +70,7 @@ class NetworkSegmenter:
         """Every cell of the frame, those at its border too, marked `edge`. Raises InferenceError."""
         scale = self._scale.told(frame.pixel_um)
         if scale.pixel_um is not None:
-            seen = self._network.look(frame.image, scale.pixel_um)
+            seen = self._network.look(frame.halves, scale.pixel_um)
         else:
             seen, scale = self._measure(frame)
         cells = tuple(_cells(frame, seen, scale, self.kinds, self._confidence.temperature))
@@ -80,12 +80,12 @@ class NetworkSegmenter:
     def _measure(self, frame: Frame) -> tuple[Look, Scale]:
         """The cells at the scale of the run, as far as it is firm and the frame's own red cells do not contradict it."""
         firm = self._scale.firm()
-        seen = first_look(frame.image, self._network) if firm is None else self._network.look(frame.image, firm)
+        seen = first_look(frame.halves, self._network) if firm is None else self._network.look(frame.halves, firm)
         diameters = round_red_cells(seen, self._network, frame.image.shape)
         if firm is not None and diameters.size >= LEAST_CELLS:
             own_um = RED_CELL_UM / float(np.median(diameters))
             if abs(own_um / firm - 1.0) > SAME_OPTICS:
-                seen = first_look(frame.image, self._network)
+                seen = first_look(frame.halves, self._network)
                 diameters = round_red_cells(seen, self._network, frame.image.shape)
         return seen, self._scale.pooled(diameters.tolist())
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.halves import Halves
 from edgecell.messages import RED_BLOOD_CELL
 from edgecell.optics.scale import LEAST_CELLS, RED_CELL_UM
 from edgecell.preprocess import resized
@@ -43,7 +44,7 @@ def look(image: Image, pixel_um: float) -> Look:
     height, width = image.shape[:2]
     factor = min(2.0, pixel_um / WORK_UM)
     size = max(8, round(width * factor)), max(8, round(height * factor))
-    small = resized(image, size)
+    small = resized(Halves(image), size)
     um = pixel_um * width / size[0]
     return Look(find_cells(layers(small, SHADE_UM / um), um), pixel_um, (size[0] / width, size[1] / height))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgecell.optics.scale import RED_CELL_UM, PixelScale
+from edgecell.optics.scale import RED_CELL_UM, SAME_OPTICS, WIDEST_SPREAD, WINDOW, PixelScale
 
 
 def test_settings_win_over_optics() -> None:
@@ -62,3 +62,19 @@ def test_firm_needs_many_alike() -> None:
     for _ in range(5):
         scale.pooled([36.0] * 8)
     assert scale.firm() is None
+
+
+def test_the_pool_is_that_of_the_latest_frames_however_it_is_kept() -> None:
+    """Frames of two objectives, more than are kept, many diameters equal: as if all were put together anew for each."""
+    rng, scale, frames = np.random.default_rng(3), PixelScale(), list[list[float]]()
+    for index in range(2 * WINDOW + 7):
+        size = 72 if index % 5 else 36
+        own = rng.normal(size, 4, rng.integers(0, 9)).round(1).tolist()
+        alike = [each for each in frames[-WINDOW:] if not own or abs(np.median(each) / np.median(own) - 1) <= SAME_OPTICS]
+        low, middle, high = np.percentile(np.concatenate([[0.0] * 0, *alike, own]), [25, 50, 75]) if alike or own else [1.0] * 3
+        found = scale.pooled(own).pixel_um
+        if found is not None:
+            assert found == RED_CELL_UM / middle
+            assert (high - low) / 2 / middle <= WIDEST_SPREAD
+        frames += [own] if own else []
+    assert found is not None
