@@ -47,17 +47,9 @@ def look(rule: StopSettings, counts: Mapping[str, int], classes: Mapping[str, Ce
     )
 
 
-def words(stop: Stop) -> str:
-    """For people, in one line."""
-    if stop.cells is not None:
-        return f"{stop.now:.0f} of {stop.cells} cells of the differential"
-    named = ", ".join(stop.classes)
-    return f"95 % interval of {named} {stop.now:.1f} points wide, {stop.width or 0:g} wanted"
-
-
 def verdict(stop: Stop) -> str:
     """How it ended, for people, in one line."""
-    return f"{'enough is counted' if stop.reached else 'NOT ENOUGH was counted'}: {words(stop)}"
+    return f"{'enough is counted' if stop.reached else 'NOT ENOUGH was counted'}: {stop}"
 
 
 def _inside(classes: Mapping[str, CellClass]) -> list[str]:

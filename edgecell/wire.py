@@ -72,6 +72,12 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     ]
     reached: Annotated[bool, _says("true: enough is counted, and the run ends as complete.")]
 
+    def __str__(self) -> str:
+        if self.cells is not None:
+            return f"{self.now:.0f} of {self.cells} cells of the differential"
+        named = ", ".join(self.classes)
+        return f"95 % interval of {named} {self.now:.1f} points wide, {self.width or 0:g} wanted"
+
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds from a frame's capture to its counts, over the window."""

@@ -22,7 +22,7 @@ from edgecell import clock
 from edgecell.cli.watch import fates, foreign, left_out, picture, printable, vitals
 from edgecell.client import Subscriber
 from edgecell.messages import NOTICE
-from edgecell.wire import CountsMessage, DifferentialRow, Heartbeat, Message
+from edgecell.wire import CountsMessage, DifferentialRow, Heartbeat, Message, Stop
 
 FOCUS_WORDS, EXPOSURE_WORDS = ("focus:",), ("lamp:", "white point:")
 """How remarks begin that are about focus or exposure: the topics of `edgecell.drift`, which would load an image library."""
@@ -32,6 +32,7 @@ GONE_S = 3.0
 """Silence after which the screen says so: three heartbeats, as settings have them by default."""
 LABEL_CELLS, FIGURES_CELLS, BAR_CELLS = 24, 32, 12
 """Widest label, what the figures behind it take, and the narrowest bar that is drawn, in characters."""
+PROGRESS_CELLS = 20
 LEAST_ROWS = 4
 """Lines that the table keeps in a low window, head included; what stands below it gives way."""
 
@@ -258,6 +259,8 @@ def _interval(row: DifferentialRow, top: float, cells: int, marks: Marks) -> str
 def _below(scene: Scene, marks: Marks) -> Iterator[Text]:
     """Totals, frames by fate, lights, the device."""
     counts, beat = scene.counts, scene.heartbeat
+    if counts and counts.stop:
+        yield _stop(counts.stop, marks)
     if counts:
         yield Text(printable(f"{counts.cells_total} cells, differential of {counts.differential.n}, {left_out(counts)}"))
         yield Text(printable(f"{fates(counts)}{_why(counts.gated_reasons)}"))
@@ -269,6 +272,14 @@ def _below(scene: Scene, marks: Marks) -> Iterator[Text]:
     if counts:
         heard = "" if scene.silent_s is None else f", heard {scene.silent_s:.0f} s ago"
         yield Text(f"message {counts.sequence}{heard}. Ctrl-C ends the watching, not the run", style="dim")
+
+
+def _stop(stop: Stop, marks: Marks) -> Text:
+    """How far the run is: when it ends by itself."""
+    full = round(stop.progress * PROGRESS_CELLS)
+    bar = marks.full * full + marks.rest * (PROGRESS_CELLS - full)
+    end = "enough is counted" if stop.reached else f"{100 * stop.progress:.0f} %"
+    return Text(printable(f"{stop} "), style="bold").append(bar, style="cyan").append(f" {end}")
 
 
 def _why(reasons: Mapping[str, int]) -> str:

@@ -201,6 +201,7 @@ def picture(message: CountsMessage) -> Group:
         Text(printable("; ".join(message.remarks)), style="yellow"),
         Text(printable(fates(message))),
         _cells(message),
+        *([Text(printable(str(message.stop)))] if message.stop else []),
         Text(printable(left_out(message))),
         Text(printable(message.notice), style="italic"),
     )
@@ -216,12 +217,13 @@ def line(message: CountsMessage) -> str:
     validity = "" if message.valid else f" | NOT VALID: {message.invalid_reason}"
     held_back = f" | {foreign(message)}" if message.domain == "foreign" else ""
     remarks = f" | {'; '.join(message.remarks)}" if message.remarks else ""
+    stop = [str(message.stop)] if message.stop else []
     parts = [
         f"#{message.sequence} {message.device_id} {message.sample_id or message.run_id}{validity}{held_back}{remarks}",
         fates(message),
         ", ".join(cells) or "no cell yet",
     ]
-    return printable(" | ".join([*parts, left_out(message)]))
+    return printable(" | ".join([*parts, *stop, left_out(message)]))
 
 
 def vitals(device: Device) -> str:

@@ -16,7 +16,7 @@ from edgecell.cli.dashboard import FINE, Dashboard, Light, Scene, Screen, alarms
 from edgecell.client import Subscriber
 from edgecell.messages import NOTICE, Tally
 from edgecell.tally import differential
-from edgecell.wire import Device
+from edgecell.wire import Device, Stop
 
 QUIET = Device()
 
@@ -65,7 +65,7 @@ def test_classes_without_a_row_are_counted_and_said() -> None:
     message = counts_message(cumulative=dict(tally.counts), differential=differential(tally, CLASSES))
     lines = drawn(scene(heartbeat(1), message))
     shown = sum(line.startswith("class ") for line in lines)
-    assert 3 < shown < 20
+    assert 3 < shown < 19
     assert f"and {30 - shown} more classes: make the window taller" in lines
     assert len(lines) == 24
 
@@ -108,6 +108,15 @@ def test_lights_heed_what_the_run_remarks_on() -> None:
     text = "lamp: the background is 30 % less than in the optics file"
     assert lights(scene(gated(0, 10), gated(1, 20, remarks=(text,))))[1] == Light("exposure", "look", "has changed")
     assert lights(scene(gated(0, 10), gated(1, 20, invalid=f"a stage hangs; {text}")))[1].level == "bad"
+
+
+def test_the_stop_rule_says_how_far_it_is() -> None:
+    (line,) = (each for each in drawn(scene(heartbeat(1), counts_message(2))) if "200" in each)
+    assert line == f"89 of 200 cells of the differential {FINE.full * 9}{FINE.rest * 11} 44 %"
+    rule = Stop(cells=None, width=5.0, classes=("basophil",), now=4.9, progress=1.0, reached=True)
+    lines = drawn(scene(heartbeat(1), counts_message(2, stop=rule)), width=120)
+    assert f"95 % interval of basophil 4.9 points wide, 5 wanted {FINE.full * 20} enough is counted" in lines
+    assert not any("200" in each for each in drawn(scene(heartbeat(1), counts_message(2, stop=None))))
 
 
 def test_another_run_takes_nothing_over() -> None:

@@ -7,7 +7,7 @@ from edgecell.bundle import CellClass
 from edgecell.errors import SettingsError
 from edgecell.intervals import together
 from edgecell.settings import StopSettings
-from edgecell.stoprule import check, look, verdict, words
+from edgecell.stoprule import check, look, verdict
 
 CLASSES = {
     "neutrophil": CellClass(name="neutrophil", abbreviation="NEU", group="leukocyte", in_differential=True),
@@ -38,7 +38,7 @@ def test_the_widest_interval_of_the_named_classes_decides() -> None:
     narrower = look(StopSettings(width=2.0, classes=("basophil", "neutrophil")), counts, CLASSES)
     assert not narrower.reached
     assert narrower.progress == pytest.approx((2 / narrower.now) ** 2)
-    assert words(narrower) == f"95 % interval of basophil, neutrophil {narrower.now:.1f} points wide, 2 wanted"
+    assert str(narrower) == f"95 % interval of basophil, neutrophil {narrower.now:.1f} points wide, 2 wanted"
 
 
 def test_an_interval_as_wide_as_the_rule_is_not_narrower() -> None:
