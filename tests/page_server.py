@@ -64,7 +64,7 @@ class Station:
     said: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, Any]] = field(default_factory=list)
     refuse: dict[str, str] | None = None
-    signed: bool = False
+    signed: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     loop: asyncio.AbstractEventLoop | None = None
 
@@ -95,6 +95,11 @@ class Station:
     def share(self, *, reviewed: bool) -> Any:
         bare = ({**cell, "review": cell["review"] if reviewed else None} for cell in self.cells)
         return msgspec.to_builtins(differential(Tally(counts=Counter(map(self.standing, bare))), CLASSES))
+
+    def review(self) -> dict[str, Any]:
+        operators = {cell["review"]["operator"]: None for cell in self.cells if cell["review"]}
+        signed = {"operator": self.signed, "utc": "2026-01-31T13:00:00.000Z"} if self.signed else None
+        return {"cells": self.views()["reviewed"], "operators": list(operators), "signed_off": signed}
 
 
 def begin(station: Station) -> None:
@@ -131,7 +136,8 @@ def application(station: Station) -> ASGIApp:
         return not station.token or request.cookies.get("session") == "yes"
 
     async def me(request: Request) -> Response:
-        settings = [{"name": "phantom", "path": "/etc/edgecell/phantom.toml", "specimen": "blood"}]
+        settings: list[dict[str, Any]] = [{"name": "phantom", "path": "/etc/edgecell/phantom.toml", "specimen": "blood"}]
+        settings[0] |= {"classes": [name for name in NAMES if CLASSES[name].in_differential], "error": "", "fix": ""}
         head = {"version": "1.0.0", "token_needed": bool(station.token), "signed_in": allowed(request)}
         return answer({**head, "settings": settings if allowed(request) else []})
 
@@ -171,10 +177,11 @@ def application(station: Station) -> ASGIApp:
     async def one_run(request: Request) -> Response:
         classes = [{"label": each.name, **msgspec.to_builtins(each)} for each in CLASSES.values()]
         run = {"run_id": RUN, "sample_id": "slide-17", "operator": "ada", "begun_utc": "2026-01-31T12:00:00.000Z"}
-        review = {"cells": station.views()["reviewed"], "operators": ["ada"], "signed_off": station.signed or None}
         shares = {"machine": station.share(reviewed=False), "reviewed": station.share(reviewed=True)}
-        head = {"run": {**run, "ended": "stopped"}, "classes": classes, "crops": station.crops, "reconciles": True}
-        return answer({**head, **shares, "review": review, "views": station.views()})
+        head = {"run": {**run, "ended": "stopped"}, "classes": classes, "crops": station.crops}
+        return answer(
+            {**head, **shares, "reconciles": True, "differs": "", "review": station.review(), "views": station.views()}
+        )
 
     async def cells(request: Request) -> Response:
         asked = request.query_params
@@ -203,12 +210,13 @@ def application(station: Station) -> ASGIApp:
         for cell in changed:
             who = {"action": body["action"], "operator": body["operator"], "utc": "2026-01-31T12:30:00.000Z"}
             said = body["label"] if body["action"] == "relabel" else cell["label"]
+            station.signed = ""
             cell["review"] = None if body["action"] == "undo" else {**who, "label": said}
-        return answer({"reviewed": station.share(reviewed=True), "views": station.views(), "cells": changed})
+        shares = {"reviewed": station.share(reviewed=True)}
+        return answer({**shares, "views": station.views(), "review": station.review(), "cells": changed})
 
     async def sign(request: Request) -> Response:
-        station.asked.append(("sign", await request.json()))
-        station.signed = True
+        station.signed = (await request.json())["operator"]
         return answer({})
 
     async def report(request: Request) -> Response:

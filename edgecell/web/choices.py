@@ -23,7 +23,7 @@ def named(files: tuple[Path, ...]) -> dict[str, Path | None]:
 
 
 def choices(files: Mapping[str, Path | None]) -> list[dict[str, Any]]:
-    """As the page shows them. One that is wrong is among them, and says what is wrong."""
+    """As the page shows them, with the classes that a stop rule can be about. One that is wrong is among them, and says why."""
     return [_told(name, file) for name, file in files.items()]
 
 
@@ -33,6 +33,7 @@ def _told(name: str, file: Path | None) -> dict[str, Any]:
         chosen = settings.Settings() if file is None else settings.load(file)
         bundles = open_bundles(chosen.models, chosen.trust)
     except EdgecellError as error:
-        return {**known, "specimen": "", "device_id": "", "error": error.what, "fix": error.fix}
+        return {**known, "specimen": "", "device_id": "", "classes": [], "error": error.what, "fix": error.fix}
     specimen = next((bundle.manifest.specimen for bundle in bundles.values()), "")
-    return {**known, "specimen": specimen, "device_id": chosen.device_id, "error": "", "fix": ""}
+    classes = [each.name for bundle in bundles.values() for each in bundle.manifest.classes if each.in_differential]
+    return {**known, "specimen": specimen, "device_id": chosen.device_id, "classes": classes, "error": "", "fix": ""}

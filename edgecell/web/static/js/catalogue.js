@@ -48,11 +48,10 @@ export function time(utc) {
   return utc ? new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(new Date(utc)) : "";
 }
 
-/** Fills what the page's HTML names by its key: text, accessible name, placeholder. */
+/** Fills what the page's HTML names by its key: text or accessible name. */
 export function translate(root = document) {
   for (const each of root.querySelectorAll("[data-t]")) each.textContent = t(each.dataset.t);
   for (const each of root.querySelectorAll("[data-t-label]")) each.setAttribute("aria-label", t(each.dataset.tLabel));
-  for (const each of root.querySelectorAll("[data-t-placeholder]")) each.placeholder = t(each.dataset.tPlaceholder);
 }
 
 function wished() {

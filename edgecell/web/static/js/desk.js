@@ -42,7 +42,7 @@ export class Desk {
     try {
       const answer = await ask(`${this.path}/reviews`, { method: "POST", body });
       this.sending = false;
-      this.answered(answer, body);
+      this.answered(answer);
     } catch (error) {
       this.sending = false;
       this.waiting = [];

@@ -48,12 +48,23 @@ export function question({ title, words, go, named }) {
 /** settings: those that the device offers, as /api/me names them. */
 export function openStart(settings) {
   const dialog = at("start-dialog");
-  at("settings").replaceChildren(...settings.map(({ name, specimen }) =>
-    make("option", { value: name }, specimen ? `${name} (${word("specimen", specimen)})` : name),
-  ));
+  const choice = at("settings");
+  const named = ({ name, specimen }) => (specimen ? t("start.of", { name, specimen: word("specimen", specimen) }) : name);
+  choice.replaceChildren(...settings.map((each) => make("option", { value: each.name }, named(each))));
+  choice.onchange = () => offerClasses(settings.find(({ name }) => name === choice.value));
   at("operator").value = at("operator").value || operator();
   clearErrors(dialog);
+  choice.onchange();
   dialog.showModal();
+}
+
+/** The classes that a width can be about are those of the settings; settings that are wrong say so. */
+function offerClasses(chosen) {
+  at("error-settings").textContent = [chosen?.error, chosen?.fix].filter(Boolean).join(" \u2014 ");
+  at("classes").replaceChildren(...(chosen?.classes ?? []).map((label) => {
+    const box = make("input", { type: "checkbox", name: "classes", value: label });
+    return make("label", { class: "tick" }, box, make("span", {}, word("label", label)));
+  }));
 }
 
 async function begin(event) {
@@ -73,7 +84,7 @@ async function begin(event) {
 
 function wanted(fields) {
   const text = (name) => fields.get(name).trim();
-  const classes = text("classes").split(",").map((each) => each.trim()).filter(Boolean);
+  const classes = fields.getAll("classes");
   const rules = { none: null, cells: { cells: Number(fields.get("cells")) }, width: { width: Number(fields.get("width")), classes } };
   return {
     settings: text("settings"),

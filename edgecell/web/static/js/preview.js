@@ -57,7 +57,7 @@ function standing(cell) {
 /** scale: pixels of the picture in one of the frame, which boxes are measured in. */
 function drawCells(pen, message, scale) {
   const named = message.cells.filter((cell) => !cell.excluded && cell.confidence !== null).length <= NAMED_MOST;
-  const line = Math.max(1.5, pen.canvas.width / 500);
+  const line = 1.5 * shrunk(pen.canvas);
   pen.font = `600 ${Math.round(8 * line)}px sans-serif`;
   pen.textBaseline = "bottom";
   for (const cell of message.cells) {
@@ -69,6 +69,11 @@ function drawCells(pen, message, scale) {
     if (named && !cell.excluded && cell.confidence !== null) tag(pen, [x0, y0, y1], standing(cell), shade, line);
   }
   pen.setLineDash([]);
+}
+
+/** Pixels of the canvas in one of the screen: lines and letters are as large on a phone. */
+function shrunk(canvas) {
+  return Math.max(canvas.width / (canvas.clientWidth || canvas.width), canvas.height / (canvas.clientHeight || canvas.height));
 }
 
 function frame(pen, box, shade, width) {

@@ -65,7 +65,7 @@ function openView(view) {
 const nameOf = (view) => (view.startsWith("label:") ? word("label", view.slice(6)) : t(`view.${view}`));
 
 function draw() {
-  const { run, crops, reconciles, machine, reviewed, classes, review } = now.details;
+  const { run, crops, reconciles, differs, machine, reviewed, classes, review } = now.details;
   tell(at("review-title"), run.sample_id ? t("run.sample", { sample: run.sample_id }) : run.run_id);
   const facts = [
     run.operator && t("run.operator", { operator: run.operator }),
@@ -75,7 +75,7 @@ function draw() {
     signed(review.signed_off),
   ];
   tell(at("review-facts"), facts.filter(Boolean).join(" \u00b7 "));
-  const notes = [!crops && t("review.no_crops"), !reconciles && t("review.unreconciled"), !run.ended && t("review.goes_on")];
+  const notes = [!crops && t("review.no_crops"), !reconciles && t("review.unreconciled", { differs }), !run.ended && t("review.goes_on")];
   tell(at("review-notes"), notes.filter(Boolean).join(" "));
   at("review-notes").hidden = !notes.some(Boolean);
   drawBoth(at("both"), machine, reviewed, classes.filter((each) => each.in_differential).map((each) => each.label));
@@ -83,8 +83,7 @@ function draw() {
 }
 
 function signed(off) {
-  if (!off) return "";
-  return off.operator ? t("review.signed_by", { operator: off.operator, time: time(off.utc) }) : t("review.signed");
+  return off ? t("review.signed", { operator: off.operator, time: time(off.utc) }) : "";
 }
 
 /** The bins: to look into, and to drop cells on. */
@@ -112,11 +111,9 @@ function bin(view) {
 }
 
 /** The device's answer to a review: the figures change at once. */
-function answered(answer, { operator }) {
-  const { review } = now.details;
-  Object.assign(now.details, { views: answer.views, reviewed: answer.reviewed });
-  const operators = review.operators.includes(operator) ? review.operators : [...review.operators, operator];
-  now.details.review = { ...review, cells: answer.views.reviewed, operators, signed_off: null };
+function answered(answer) {
+  const { views, reviewed, review } = answer;
+  Object.assign(now.details, { views, reviewed, review });
   gallery.answered(answer, total(now.view));
   tell(at("view-title"), t("view.title", { view: nameOf(now.view), n: total(now.view) }));
   draw();

@@ -20,24 +20,25 @@ export function drawShare(place, share, cumulative) {
 /** The machine's and the reviewed one side by side; `labels`: all classes of the differential, in their order. */
 export function drawBoth(place, machine, reviewed, labels) {
   renew(place, [document.documentElement.lang, machine, reviewed, labels], () => {
-    colourAll(labels);
     const of = (share, label) => share.rows.find((row) => row.label === label) ?? null;
-    const rows = labels.map((label) => line([name(label), side(of(machine, label), ""), side(of(reviewed, label), "person")]));
-    const heads = ["differential.class", "differential.machine", "differential.reviewed"];
+    const rows = labels.flatMap((label) => [
+      line([make("th", { scope: "rowgroup", colspan: 2 }, word("label", label))]),
+      line([side(of(machine, label), ""), side(of(reviewed, label), "person")]),
+    ]);
+    const heads = ["differential.machine", "differential.reviewed"];
     const words = t("differential.two", { machine: machine.n, reviewed: reviewed.n });
     return [table(words, heads, rows, "share both"), ...nucleated(reviewed)];
   });
 }
 
 function table(words, heads, rows, kind) {
-  const titles = heads.map((key, i) => make("th", { scope: "col", class: i ? "number" : null }, t(key)));
+  const titles = heads.map((key, i) => make("th", { scope: "col", class: i || kind !== "share" ? "number" : null }, t(key)));
   const head = make("thead", {}, make("tr", {}, ...titles, kind === "share" ? make("td", {}) : null));
   return make("table", { class: kind }, make("caption", {}, words), head, make("tbody", {}, ...rows));
 }
 
 const line = (cells) => make("tr", {}, ...cells);
 const count = (cells) => make("td", { class: "number" }, number(cells));
-
 function name(label) {
   const swatch = make("span", { class: "swatch", "aria-hidden": "true" });
   swatch.style.backgroundColor = colour(label);

@@ -29,11 +29,14 @@ export function drawTile(tile, cell, { index, total, selected, active }) {
 }
 
 /** What the machine says of a cell: "Monocyte 42 %", "Unidentified: Monocyte 31 %", "Edge". */
-export function machineWords(cell, name = (label) => word("label", label)) {
+export function machineWords(cell) {
   if (cell.excluded) return word("excluded", cell.excluded);
-  const label = name(cell.label);
-  const said = cell.confidence === null ? label : t("tile.sure", { label, percent: number(100 * cell.confidence) });
+  const said = sure(word("label", cell.label), cell);
   return cell.decided ? said : t("tile.unsure", { said });
+}
+
+function sure(label, { confidence }) {
+  return confidence === null ? label : t("tile.sure", { label, percent: number(100 * confidence) });
 }
 
 /** What a person says of a cell; "" where nobody did. */
@@ -83,10 +86,10 @@ function shot(cell, alt) {
 /** The person's word above the machine's, which stays; or the machine's, and how sure it is. */
 function lines(cell) {
   const person = personWords(cell);
-  if (person) return [line("name person", person), line("machine", t("tile.was", { said: machineWords(cell, shortOf) }))];
+  if (person) return [line("name person", person), line("machine", t("tile.was", { said: sure(shortOf(cell.label), cell) }))];
   const name = cell.excluded ? machineWords(cell) : word("label", cell.label);
-  const sure = cell.confidence === null || cell.excluded ? "" : t("tile.percent", { percent: number(100 * cell.confidence) });
-  return [line("name", cell.decided || cell.excluded ? name : t("tile.unsure", { said: name })), line("machine", sure)];
+  const percent = cell.confidence === null || cell.excluded ? "" : t("tile.percent", { percent: number(100 * cell.confidence) });
+  return [line("name", cell.decided || cell.excluded ? name : t("tile.unsure", { said: name })), line("machine", percent)];
 }
 
 const line = (kind, text) => make("span", { class: kind }, text);
