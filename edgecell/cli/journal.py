@@ -21,6 +21,8 @@ from edgecell.journal.chainfile import Row
 from edgecell.journal.events import QualityChecked
 from edgecell.journal.reader import Reader, RunSummary, Totals
 from edgecell.journal.recording import device_key
+from edgecell.journal.reviews import ReviewReader, reviews_of, standing
+from edgecell.journal.standing import Standing
 from edgecell.messages import NOTICE
 from edgecell.settings import JournalSettings
 from edgecell.signature import key_id, read_public, signed_by
@@ -62,6 +64,7 @@ def show(folder: Path | None, run_id: str | None, as_json: bool) -> None:
     with _opened(folder) as reader:
         for run in (reader.run(each) for each in _runs(reader, run_id)):
             told = _told(run, reader.totals(run.run_id), _check_before(reader, run))
+            told["review"] = _review(run, standing(_path(folder), run.run_id))
             click.echo(msgspec.json.encode(told) if as_json else _lines(told))
         for told in _checks(reader) if run_id is None else ():
             click.echo(msgspec.json.encode({**told, "notice": NOTICE}) if as_json else _check_line(told))
@@ -74,7 +77,8 @@ def show(folder: Path | None, run_id: str | None, as_json: bool) -> None:
 @click.option("--head", metavar="HEX", default="", help="A chain_head that was published: it must be in the chain.")
 @_JSON
 def verify(folder: Path | None, key: Path | None, head: str, as_json: bool) -> None:
-    """Compute every hash again and name the first event that does not fit. Exit code 8 where one does not.
+    """Compute every hash again, of the journal and of the reviews beside it, and name the first event that does not fit. Exit
+    code 8 where one does not.
 
     A whole chain shows that nothing was changed by accident or in part. Whoever may write the file can make all of it anew:
     only a signature by a key that is kept elsewhere (--key), or a head that was published (--head), shows that.
@@ -90,18 +94,19 @@ def verify(folder: Path | None, key: Path | None, head: str, as_json: bool) -> N
     checks = None if public is None else lambda signature, content: signed_by(public, signature, content)
     found = verifying.verify(_path(folder), checks=checks, published=head.lower())
     if as_json:
-        click.echo(msgspec.json.encode({**msgspec.to_builtins(found), "whole": not found.broken, "notice": NOTICE}))
+        click.echo(msgspec.json.encode({**msgspec.to_builtins(found), "whole": found.whole, "notice": NOTICE}))
     else:
-        click.echo(f"{found.events} events follow from each other; head {found.head}")
-        signatures = (
-            f"{found.signed} signed by key {key_id(public)}" if public else f"{found.unchecked} signatures, no key given"
-        )
-        click.echo(f"{found.erased} contents erased; {signatures}")
+        for name, each in (("", found), ("reviews: ", found.reviews)):
+            if each is not None:
+                click.echo(f"{name}{each.events} events follow from each other; head {each.head}")
+                by = f"{each.signed} signed by key {key_id(public)}" if public else f"{each.unchecked} signatures, no key given"
+                click.echo(f"{name}{each.erased} contents erased; {by}")
         click.echo(NOTICE)
+    fix = "compare it with a copy; what stands before is as it was"
     if found.broken:
-        raise JournalError(
-            f"the chain is broken: {found.broken}", fix="compare it with a copy; what stands before is as it was"
-        )
+        raise JournalError(f"the chain is broken: {found.broken}", fix=fix)
+    if found.reviews and found.reviews.broken:
+        raise JournalError(f"the chain of reviews is broken: {found.reviews.broken}", fix=fix)
 
 
 @command.command("replay")
@@ -109,7 +114,8 @@ def verify(folder: Path | None, key: Path | None, head: str, as_json: bool) -> N
 @_RUN
 @_JSON
 def replay(folder: Path | None, run_id: str | None, as_json: bool) -> None:
-    """Count the recorded cells again, window by window, and compare with what was published. Exit code 8 where they differ.
+    """Count the recorded cells again, window by window, and compare with what was published; then with the reviews, and compare
+    with what was signed off. Exit code 8 where they differ.
 
     \b
     Examples:
@@ -117,15 +123,17 @@ def replay(folder: Path | None, run_id: str | None, as_json: bool) -> None:
       edgecell journal replay box/journal --json
     """
     broken = ""
-    with _opened(folder) as reader:
+    with _opened(folder) as reader, _reviews(folder) as reviews:
         for each in _runs(reader, run_id):
-            found = replaying.replay(reader, each)
+            found = replaying.replay(reader, each, reviews)
             broken = broken or found.differs
             if as_json:
                 click.echo(msgspec.json.encode({**msgspec.to_builtins(found), "equal": not found.differs, "notice": NOTICE}))
             else:
                 verdict = "erased" if found.erased else found.differs or "as published"
-                click.echo(f"{found.run_id}: {found.windows} windows, {found.frames} frames, {found.cells} cells: {verdict}")
+                reviewed = f", {found.reviews} reviews" if found.reviews else ""
+                counted = f"{found.windows} windows, {found.frames} frames, {found.cells} cells{reviewed}"
+                click.echo(f"{found.run_id}: {counted}: {verdict}")
     click.echo(NOTICE, err=as_json)
     if broken:
         raise JournalError(broken, fix="edgecell journal verify tells whether the file was changed")
@@ -145,7 +153,8 @@ def export(
 
     FILE is whole or as it was before: the table takes its name once it is finished.
 
-    A picture's file is named after its sha256, which is in the column `crop`.
+    A picture's file is named after its sha256, which is in the column `crop`. The machine's label is in `label`, a person's in
+    `reviewed_label`, empty for a cell that was not reviewed, or rejected.
 
     \b
     Examples:
@@ -153,12 +162,12 @@ def export(
       edgecell journal export box/journal --format jsonl --sample 17
     """
     exporting.check(kind)
-    with _opened(folder) as reader:
+    with _opened(folder) as reader, _reviews(folder) as reviews:
         runs = [each for each in _runs(reader, run_id) if sample is None or _sample(reader.run(each)) == sample]
         if sample is not None and not runs:
             raise JournalError(f"there is no run of sample {sample!r}", fix="list the samples: edgecell journal show")
         with _written(out, kind, _path(folder)) as file:
-            rows = exporting.write(exporting.cells(reader, runs), kind, file)
+            rows = exporting.write(exporting.cells(reader, runs, reviews), kind, file)
         if crops is not None:
             pictures = exporting.write_crops(exporting.cells(reader, runs), _path(folder), crops)
             click.echo(f"{pictures} pictures in {crops}", err=True)
@@ -172,7 +181,7 @@ def export(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_JSON
 def erase(folder: Path | None, sample: str, key: str, yes: bool, as_json: bool) -> None:
-    """Erase all that was recorded of a sample, crops and counts included. It cannot be undone.
+    """Erase all that was recorded of a sample, counts, crops and reviews included. It cannot be undone.
 
     What stays is the place of each event in the chain, with times and hashes, so that the rest can still be verified.
 
@@ -189,7 +198,7 @@ def erase(folder: Path | None, sample: str, key: str, yes: bool, as_json: bool) 
     if as_json:
         click.echo(msgspec.json.encode({**msgspec.to_builtins(gone), "notice": NOTICE}))
     else:
-        click.echo(f"erased: {len(gone.runs)} runs, {gone.events} events, {gone.crops} crops")
+        click.echo(f"erased: {len(gone.runs)} runs, {gone.events} events, {gone.crops} crops, {gone.reviews} reviews")
     if not gone.complete:
         raise JournalError(
             "someone is reading the journal, so its log still has old pages", fix="erase again once they have left"
@@ -203,6 +212,17 @@ def _path(folder: Path | None) -> Path:
 
 def _opened(folder: Path | None) -> Reader:
     return Reader.open(_path(folder))
+
+
+@contextmanager
+def _reviews(folder: Path | None) -> Iterator[ReviewReader | None]:
+    """What people said, None where nobody did."""
+    path = reviews_of(_path(folder))
+    if path is None:
+        yield None
+        return
+    with ReviewReader.open(path) as reader:
+        yield reader
 
 
 def _runs(reader: Reader, run_id: str | None) -> list[str]:
@@ -232,6 +252,13 @@ def _check_before(reader: Reader, run: RunSummary) -> dict[str, Any] | None:
         return None
     device, before = run.started.device_id, reader.quality_checks(run.first_position)
     return next((_check(row, check) for row, check in before if check.device_id == device), None)
+
+
+def _review(run: RunSummary, said: Standing) -> dict[str, Any]:
+    """How far a run was reviewed, and who stands by its counts as they are now."""
+    signed = said.signed_off if said.signed_off and said.signed_off.windows == run.windows else None
+    by = {"operator": signed.operator, "utc": signed.utc} if signed else None
+    return {"cells": said.cells, "operators": said.operators, "signed_off": by}
 
 
 def _checks(reader: Reader) -> list[dict[str, Any]]:
@@ -291,10 +318,13 @@ def _lines(told: dict[str, Any]) -> str:
     counts = ", ".join(f"{label} {count}" for label, count in sorted(told["counts"].items()))
     frames = ", ".join(f"{count} {fate}" for fate, count in told["frames"].items() if count)
     state = told["state"] + (", can be resumed" if not told["complete"] else "")
+    review, signed = told["review"], told["review"]["signed_off"]
+    by = f"; signed off by {signed['operator']}, {signed['utc']}" if signed else ""
     lines = [
         f"{told['run_id']}  {told['device_id']}, sample {told['sample_id']}, {told['started_utc']}: {state}",
         f"    {told['windows']} windows; frames: {frames or 'none'}",
         f"    cells: {counts or 'none'}; {told['unsure']} unsure, {sum(told['excluded'].values())} excluded",
+        *([f"    reviewed: {review['cells']} cells by {', '.join(review['operators'])}{by}"] if review["operators"] else []),
         *([f"    quality check before it {_verdict(told['quality_check'])}"] if told["quality_check"] else []),
     ]
     return "\n".join(printable(line) for line in lines)

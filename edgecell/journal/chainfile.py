@@ -90,6 +90,11 @@ class ChainReader:
         rows = self._rows(_LATEST, run_id)
         return (whole(rows[0][0]), self._blob(rows[0][1], 32, "head")) if rows else (0, chain.START)
 
+    def head_at(self, position: int) -> bytes | None:
+        """The head of an event; None where there is no such."""
+        rows = self._rows("SELECT head FROM events WHERE position = ?", position)
+        return self._blob(rows[0][0], 32, "head") if rows else None
+
     def rows(self, after: int = 0) -> Iterator[Row]:
         """All events behind position `after`, in order."""
         while True:

@@ -13,6 +13,9 @@ from edgecell.errors import JournalError, MissingDependency
 from edgecell.journal.crops import Crops
 from edgecell.journal.events import FrameFate
 from edgecell.journal.reader import Reader
+from edgecell.journal.reviews import ReviewReader
+from edgecell.journal.revised import reviewed_label
+from edgecell.journal.standing import Standing
 from edgecell.messages import NOTICE
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -25,7 +28,8 @@ class CellRow(NamedTuple):
 
     frame_name: as the source calls the frame. x0 to y1: box in pixels, half-open. crop: sha256 of its picture, if one was kept.
     region, slide_x_um, slide_y_um: where its centre lies in a region of the slide, if frames were placed; every region has an
-    origin of its own.
+    origin of its own. review, reviewed_label, reviewer: what stands of what people said (relabel, confirm or reject), the label
+    with that, and who said it.
     """
 
     device_id: str
@@ -49,21 +53,27 @@ class CellRow(NamedTuple):
     region: int | None
     slide_x_um: float | None
     slide_y_um: float | None
+    review: str | None
+    reviewed_label: str | None
+    reviewer: str | None
     notice: str = NOTICE
 
 
-def cells(reader: Reader, run_ids: Iterable[str]) -> Iterator[CellRow]:
-    """All cells of some runs, in order. Erased ones are left out. Raises JournalError."""
+def cells(reader: Reader, run_ids: Iterable[str], reviews: ReviewReader | None = None) -> Iterator[CellRow]:
+    """All cells of some runs, in order, with what people said of them, where somebody did. Erased ones are left out. Raises
+    JournalError."""
     for run_id in run_ids:
         run = reader.run(run_id)
         if run.started is None:
             continue
+        standing = Standing() if reviews is None else Standing(reviews.of(run_id))
         for row, window in reader.windows(run_id):
             if window is None:
                 continue
             names = _names(window.frames)
             for cell in window.cells:
                 region, x_um, y_um = cell.slide or (None, None, None)
+                said = standing.of((cell.frame, cell.index))
                 yield CellRow(
                     device_id=run.started.device_id,
                     sample_id=run.started.sample_id,
@@ -86,6 +96,9 @@ def cells(reader: Reader, run_ids: Iterable[str]) -> Iterator[CellRow]:
                     region=region,
                     slide_x_um=x_um,
                     slide_y_um=y_um,
+                    review=said.action if said else None,
+                    reviewed_label=reviewed_label(said) or None if said else None,
+                    reviewer=said.operator if said else None,
                 )
 
 

@@ -1,14 +1,18 @@
-"""The counts again, from the recorded frames and cells alone: they must be what was published, window by window."""
+"""The counts again, from the recorded frames and cells alone: they must be what was published, window by window. Then those as
+reviewed: they must be what was signed off."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from edgecell import tally
 from edgecell.bundle import CellClass
-from edgecell.journal.events import FrameFate, RecordedCell, Window
+from edgecell.journal.events import FrameFate, RecordedCell, Reviewed, SignedOff, Window
 from edgecell.journal.reader import Reader
+from edgecell.journal.reviews import ReviewReader
+from edgecell.journal.revised import revised
+from edgecell.journal.standing import Place, Standing
 from edgecell.messages import Cell, Classification, FrameReport, Tally, Verdict
 from edgecell.wire import Differential
 
@@ -34,23 +38,25 @@ class _Published(msgspec.Struct, frozen=True, kw_only=True):
 class Replayed:
     """One run counted again. differs: the first window that was published otherwise, and in what; "" if none was.
 
-    erased: its sample was erased, so there is nothing to count.
+    reviews: what people said of it, sign-offs included. erased: its sample was erased, so there is nothing to count.
     """
 
     run_id: str
     windows: int
     frames: int
     cells: int
+    reviews: int
     erased: bool
     differs: str
 
 
-def replay(reader: Reader, run_id: str) -> Replayed:
-    """Count a run again. Raises JournalError where the journal cannot be read."""
+def replay(reader: Reader, run_id: str, reviews: ReviewReader | None = None) -> Replayed:
+    """Count a run again. reviews: what people said, None where nobody did. Raises JournalError where a file cannot be read."""
     run = reader.run(run_id)
     if run.started is None:
-        return Replayed(run_id=run_id, windows=run.windows, frames=0, cells=0, erased=True, differs="")
-    total, windows, differs = Tally(), 0, ""
+        return Replayed(run_id=run_id, windows=run.windows, frames=0, cells=0, reviews=0, erased=True, differs="")
+    said = [] if reviews is None else list(reviews.of(run_id))
+    total, windows, differs, by_windows, cells = Tally(), 0, "", {0: Tally()}, dict[Place, RecordedCell]()
     for _, window in reader.windows(run_id):
         if window is None:
             differs = differs or f"window {windows} of run {run_id} is gone"
@@ -62,8 +68,17 @@ def replay(reader: Reader, run_id: str) -> Replayed:
         except (ValueError, msgspec.DecodeError) as error:
             differs = f"window {window.sequence} of run {run_id} cannot be counted: {error}"
             break
+        if said:
+            by_windows[windows] = total
+            cells.update({(cell.frame, cell.index): cell for cell in window.cells})
     return Replayed(
-        run_id=run_id, windows=windows, frames=total.frames.captured, cells=total.cells_total, erased=False, differs=differs
+        run_id=run_id,
+        windows=windows,
+        frames=total.frames.captured,
+        cells=total.cells_total,
+        reviews=len(said),
+        erased=False,
+        differs=differs or _differing_review(said, cells, by_windows, run.started.classes),
     )
 
 
@@ -86,6 +101,34 @@ def counted(total: Tally, window: Window, classes: Mapping[str, CellClass]) -> T
     if cells:
         raise ValueError(f"there are cells of frame {min(cells)}, which was not processed in it")
     return total
+
+
+def _differing_review(
+    said: Sequence[tuple[int, Reviewed | SignedOff]],
+    cells: Mapping[Place, RecordedCell],
+    by_windows: Mapping[int, Tally],
+    classes: Mapping[str, CellClass],
+) -> str:
+    """The first review that is of another cell than the journal has, or the first sign-off of other counts; "" for none.
+
+    by_windows: the machine's tally after so many windows.
+    """
+    standing = Standing()
+    for position, event in said:
+        if isinstance(event, Reviewed):
+            cell = cells.get((event.frame, event.cell))
+            recorded = cell and (cell.label, cell.decided, cell.excluded)
+            if recorded != (event.machine_label, event.machine_decided, None):
+                return f"event {position} of the reviews is of another cell than {event.frame}:{event.cell} of the journal"
+        else:
+            try:
+                again = revised(by_windows[event.windows], standing.reviews, classes)
+            except (KeyError, ValueError) as error:
+                return f"event {position} of the reviews signs off what cannot be counted: {error}"
+            if (event.counts, event.unsure, event.excluded) != (again.counts, again.unsure, again.excluded):
+                return f"event {position} of the reviews signs off other counts than those of the cells and reviews"
+        standing.add(position, event)
+    return ""
 
 
 def _report(index: int, fate: FrameFate, cells: list[RecordedCell]) -> FrameReport:

@@ -5,14 +5,15 @@ elsewhere shows that, and so does a head that was published: it must be found he
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgecell.errors import JournalError
 from edgecell.journal import chain
-from edgecell.journal.chainfile import Row
-from edgecell.journal.events import SampleErased
+from edgecell.journal.chainfile import ChainReader, Row
+from edgecell.journal.events import SampleErased, SignedOff
 from edgecell.journal.reader import Reader
+from edgecell.journal.reviews import ReviewReader, reviews_of
 
 Checks = Callable[[bytes, bytes], bool]
 """Whether a signature is of a content, by a key that is known."""
@@ -23,7 +24,8 @@ class Verified:
     """What was found. broken: what is wrong with the first event that does not fit, "" if all do.
 
     events: that fit. erased: contents that are gone as an event says. signed: events with a signature that was checked;
-    unchecked: with one for which no key was given. head: hex, after the last event that fits.
+    unchecked: with one for which no key was given. head: hex, after the last event that fits. reviews: of their chain, None
+    where nobody reviewed.
     """
 
     events: int
@@ -32,12 +34,19 @@ class Verified:
     unchecked: int
     head: str
     broken: str = ""
+    reviews: "Verified | None" = None
+
+    @property
+    def whole(self) -> bool:
+        """Both chains are."""
+        return not self.broken and (self.reviews is None or not self.reviews.broken)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Walk:
-    """What is known at some place of the chain."""
+    """What is known at some place of the chain. published: the head to be found, "" once it was."""
 
+    published: str
     position: int = 0
     head: bytes = chain.START
     signed: int = 0
@@ -49,23 +58,41 @@ class _Walk:
 
 
 def verify(path: Path, *, checks: Checks | None = None, published: str = "") -> Verified:
-    """The journal in a folder. checks: verifies signatures. published: a head in hex that must be found.
+    """The journal in a folder, and the reviews beside it. checks: verifies signatures. published: a head in hex that must be
+    found in one of the two.
 
     Raises JournalError where there is nothing that could be verified: no journal, or a damaged file.
     """
-    walk, broken, found = _Walk(), "", not published
+    walk, reviews = _Walk(published=published), None
     with Reader.open(path) as reader:
-        reader.check_file()
-        try:
-            for row in reader.rows():
-                _step(walk, row, reader, checks)
-                found = found or row.head.hex() == published
-            _check_gone(walk)
-            reader.check_strays()
-        except JournalError as error:
-            broken = error.what
-    if not broken and not found:
+        broken = _walked(walk, reader, checks)
+        beside = reviews_of(path)
+        if beside is not None:
+            other = _Walk(published=walk.published)
+            with ReviewReader.open(beside) as said:
+                reviews = _found(other, _walked(other, said, checks) or _strange(said, reader, walk))
+            walk.published = other.published
+    if not broken and walk.published:
         broken = f"no event has the head {published}, which was published: events are missing, or this is another chain"
+    return replace(_found(walk, broken), reviews=reviews)
+
+
+def _walked(walk: _Walk, reader: ChainReader, checks: Checks | None) -> str:
+    """From the first event of a chain on: what is wrong with the first one that does not fit, "" if all do."""
+    reader.check_file()
+    try:
+        for row in reader.rows():
+            _step(walk, row, reader, checks)
+            if row.head.hex() == walk.published:
+                walk.published = ""
+        _check_gone(walk)
+        reader.check_strays()
+    except JournalError as error:
+        return error.what
+    return ""
+
+
+def _found(walk: _Walk, broken: str) -> Verified:
     return Verified(
         events=walk.position,
         erased=len(walk.gone),
@@ -76,7 +103,24 @@ def verify(path: Path, *, checks: Checks | None = None, published: str = "") -> 
     )
 
 
-def _step(walk: _Walk, row: Row, reader: Reader, checks: Checks | None) -> None:
+def _strange(reviews: ReviewReader, journal: Reader, walk: _Walk) -> str:
+    """What in the reviews does not go with the journal, which was walked; "" where all does."""
+    runs = {*journal.run_ids()}
+    for row in reviews.rows():
+        entry, event = row.entry, reviews.event(row)
+        place = f"event {entry.position} of the reviews"
+        if entry.run_id and entry.run_id not in runs:
+            return f"{place} is of run {entry.run_id}, which the journal does not have"
+        if event is not None and entry.run_id in walk.erased:
+            return f"{place} is of run {entry.run_id}, whose sample was erased: erase it again"
+        if isinstance(event, SignedOff):
+            head = journal.head_at(event.journal_position)
+            if head is None or head.hex() != event.chain_head:
+                return f"{place} signs off what is not in the journal: event {event.journal_position} has another head there"
+    return ""
+
+
+def _step(walk: _Walk, row: Row, reader: ChainReader, checks: Checks | None) -> None:
     """One event more. Raises JournalError where it does not fit."""
     entry, place = row.entry, f"event {row.entry.position}"
     if entry.position != walk.position + 1:

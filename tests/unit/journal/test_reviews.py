@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 from journal_windows import filled, started, window
+from reviewed_runs import said
 
 from edgecell.errors import JournalError, SettingsError
 from edgecell.journal import store
 from edgecell.journal.cells import RunCells
-from edgecell.journal.events import Reviewed, SampleErased
+from edgecell.journal.events import Action, Reviewed, SampleErased
 from edgecell.journal.journal import Journal, held
 from edgecell.journal.reader import State
 from edgecell.journal.reviewing import review, sign_off
@@ -25,15 +26,6 @@ def folder(tmp_path: Path) -> Path:
     with Journal.open(path) as journal:
         filled(journal, windows=2)
     return path
-
-
-def said(folder: Path, action: str, *places: tuple[int, int], label: str = "", by: str = "anna") -> RunCells:
-    """A word of some cells of run-a, and the run after it."""
-    cells = RunCells.open(folder, "run-a")
-    with Reviews.open(folder) as reviews:
-        review(reviews, cells, places, action, label, by)  # type: ignore[arg-type]
-    cells.refresh(folder)
-    return cells
 
 
 def test_a_run_without_reviews_is_as_the_machine_counted_it(folder: Path) -> None:
@@ -57,7 +49,7 @@ def test_a_run_without_reviews_is_as_the_machine_counted_it(folder: Path) -> Non
 )
 def test_a_cell_moves_to_where_the_person_counts_it(
     folder: Path,
-    action: str,
+    action: Action,
     label: str,
     place: tuple[int, int],
     counts: dict[str, int],
@@ -107,7 +99,7 @@ def test_two_operators_who_undo_the_same_word_undo_it_once(folder: Path) -> None
     ],
 )
 def test_what_cannot_be_said_is_refused_and_nothing_is_kept(
-    folder: Path, action: str, label: str, place: tuple[int, int], told: str
+    folder: Path, action: Action, label: str, place: tuple[int, int], told: str
 ) -> None:
     with pytest.raises((JournalError, SettingsError), match=told):
         said(folder, action, place, label=label)
