@@ -65,6 +65,9 @@ def test_live_counts_change_while_a_run_goes_on(browser: Browser, tmp_path: Path
         stop(seen)
         seen.page.click("#run-review")
         seen.page.wait_for_selector("#tile-0 img")
+        seen.page.click(".top a[href='#/runs']")  # what was drawn of the gallery stays behind without a word
+        seen.page.wait_for_selector("#runs-table tbody tr")
+        assert "slide-17" in seen.page.inner_text("#runs-table tbody")
         seen.is_clean(page.origin)
 
 

@@ -32,6 +32,7 @@ export class Gallery {
   close() {
     if (this.cells) this.cells.closed = true;
     this.cells = null;
+    this.grid.total = 0;
   }
 
   draw() {

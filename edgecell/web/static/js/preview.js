@@ -4,7 +4,7 @@ import { at, tell } from "/js/dom.js";
 import { t, word } from "/js/catalogue.js";
 import { LEFT_OUT, UNSURE, colour } from "/js/palette.js";
 
-/** Above so many cells labels would cover them, so that only boxes are drawn. */
+/** Above so many cells labels would cover them: then only those that a classifier told from their kind are named. */
 const NAMED_MOST = 60;
 let latest = null;
 let image = null;
@@ -56,7 +56,8 @@ function standing(cell) {
 
 /** scale: pixels of the picture in one of the frame, which boxes are measured in. */
 function drawCells(pen, message, scale) {
-  const named = message.cells.filter((cell) => !cell.excluded && cell.confidence !== null).length <= NAMED_MOST;
+  const scored = message.cells.filter((cell) => !cell.excluded && cell.confidence !== null);
+  const named = new Set(scored.length <= NAMED_MOST ? scored : scored.filter((cell) => cell.label !== cell.kind));
   const line = 1.5 * shrunk(pen.canvas);
   pen.font = `600 ${Math.round(8 * line)}px sans-serif`;
   pen.textBaseline = "bottom";
@@ -66,7 +67,7 @@ function drawCells(pen, message, scale) {
     pen.setLineDash(cell.excluded ? [line, 2 * line] : cell.decided ? [] : [4 * line, 2 * line]);
     frame(pen, [x0, y0, x1 - x0, y1 - y0], "#ffffff", 2 * line);
     frame(pen, [x0, y0, x1 - x0, y1 - y0], shade, line);
-    if (named && !cell.excluded && cell.confidence !== null) tag(pen, [x0, y0, y1], standing(cell), shade, line);
+    if (named.has(cell)) tag(pen, [x0, y0, y1], standing(cell), shade, line);
   }
   pen.setLineDash([]);
 }
