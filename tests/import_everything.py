@@ -19,6 +19,8 @@ import click  # noqa: F401
 import cv2
 import msgspec  # noqa: F401
 import numpy as np  # noqa: F401
+import reportlab.graphics.shapes
+import reportlab.platypus  # noqa: F401
 import rich.live
 import rich.progress  # noqa: F401
 import starlette.staticfiles  # noqa: F401

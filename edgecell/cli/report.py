@@ -12,7 +12,7 @@ from edgecell.errors import JournalError
 from edgecell.journal.reader import Reader
 from edgecell.journal.reviews import standing
 from edgecell.messages import NOTICE
-from edgecell.report import fhir, hl7, run, table, words
+from edgecell.report import fhir, form, hl7, run, table, words
 from edgecell.report.lines import Figure, lines
 from edgecell.report.run import RunReport
 from edgecell.settings import JournalSettings
@@ -24,6 +24,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--journal", metavar="DIR", type=click.Path(path_type=Path), help="The journal's folder, if it is another one.")
+@click.option("--pdf", "pdf_file", metavar="FILE", type=_FILE, help="Write pages to print, with pictures of the cells.")
 @click.option("--csv", "csv_file", metavar="FILE", type=_FILE, help="Write every figure as a table.")
 @click.option("--fhir", "fhir_file", metavar="FILE", type=_FILE, help="Write a FHIR R4B Bundle (JSON), status preliminary.")
 @click.option("--hl7", "hl7_file", metavar="FILE", type=_FILE, help="Write an HL7 v2.5.1 ORU^R01 message, status preliminary.")
@@ -31,6 +32,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def command(
     run_id: str,
     journal: Path | None,
+    pdf_file: Path | None,
     csv_file: Path | None,
     fhir_file: Path | None,
     hl7_file: Path | None,
@@ -41,13 +43,13 @@ def command(
     RUN is the id of a run in the journal (edgecell journal show), or `latest`. Its cells are counted again first: where the
     totals are not those of the cells, there is no report, and the exit code is 8.
 
-    Files are written whole, for their owner alone. The same journal gives the same files. No patient is named in any of them:
-    they name the sample as the run's settings do.
+    --pdf needs reportlab: pip install 'edgecell[pdf]'. Files are written whole, for their owner alone. The same journal gives
+    the same files. No patient is named in any of them: they name the sample as the run's settings do.
 
     \b
     Examples:
       edgecell report latest
-      edgecell report latest --csv 17.csv --fhir 17.fhir.json
+      edgecell report latest --pdf 17.pdf --fhir 17.fhir.json
       edgecell report 6f1c2a3e-8a53-4bd0-9f52-0d0f6ad1c0de --journal box/journal --json
     """
     folder = journal or JournalSettings().folder
@@ -55,6 +57,7 @@ def command(
     said = standing(folder, known)
     report = run.collect(folder, known, said)
     forms: list[tuple[str, Path | None, Callable[[], bytes]]] = [
+        ("--pdf", pdf_file, lambda: form.pdf(folder, report, said)),
         ("--csv", csv_file, lambda: table.write(report)),
         ("--fhir", fhir_file, lambda: fhir.write(report)),
         ("--hl7", hl7_file, lambda: hl7.write(report)),

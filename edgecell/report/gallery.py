@@ -4,7 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+import numpy as np
+
 from edgecell.bundle import CellClass
+from edgecell.imagesize import declared_px
 from edgecell.journal.crops import Crops
 from edgecell.journal.events import RecordedCell
 from edgecell.journal.reader import Reader
@@ -14,14 +18,18 @@ from edgecell.report.run import RunReport
 
 PICTURES = 24
 """Of a class: three rows on a page of A4."""
+MOST_PX = 4096 * 4096
+"""Of a file in the journal: a small one may unpack to gigabytes."""
+LONGEST_PX, QUALITY = 160, 90
+"""Of a picture and its JPEG: 210 dots an inch at 19 mm. As they were cut, 200 pictures make a file of 20 MB."""
 
 
 class Shown(NamedTuple):
-    """One cell. png: its picture, as it was cut from the frame."""
+    """One cell. jpeg: its picture, of at most LONGEST_PX."""
 
     frame: int
     cell: int
-    png: bytes
+    jpeg: bytes
 
 
 class Group(NamedTuple):
@@ -66,12 +74,27 @@ def _pictured(folder: Path, report: RunReport) -> Iterator[RecordedCell]:
 
 
 def _group(crops: Crops, run_id: str, label: str, cells: list[RecordedCell]) -> Group:
-    """Pictures whose room was needed are gone: their neighbours are taken."""
+    """Where a picture is gone, since its room was needed, a neighbour's is taken."""
     shown: list[Shown] = []
     for number in range(PICTURES):
         for cell in cells[len(cells) * number // PICTURES : len(cells) * (number + 1) // PICTURES]:
             png = crops.picture(run_id, cell.frame, cell.index, cell.crop or "")
-            if png is not None:
-                shown.append(Shown(cell.frame, cell.index, png))
+            jpeg = None if png is None else _small(png)
+            if jpeg is not None:
+                shown.append(Shown(cell.frame, cell.index, jpeg))
                 break
     return Group(label, len(cells), tuple(shown))
+
+
+def _small(png: bytes) -> bytes | None:
+    """A picture shrunk; None for what is none, or is too large for a cell."""
+    if not 0 < declared_px(png) <= MOST_PX:
+        return None
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        return None
+    scale = LONGEST_PX / max(image.shape[:2])
+    if scale < 1:
+        height, width = (max(1, round(scale * side)) for side in image.shape[:2])
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
