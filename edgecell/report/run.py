@@ -20,7 +20,9 @@ from edgecell.journal.replay import replay
 from edgecell.journal.revised import revised
 from edgecell.journal.standing import Standing
 from edgecell.messages import NOTICE, Exclusion, FrameFates, PixelUmSource, Tally
-from edgecell.wire import CountsMessage, Differential, Frames
+from edgecell.wire import CountsMessage, Differential, Frames, Stop
+
+_FIX = "edgecell journal verify tells whether a file was changed; what does not add up is not reported"
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +115,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     windows_invalid: dict[str, int]
     settings_sha256: str
     counting: str
+    stop: Stop | None
     frames: Frames
     gated_reasons: dict[str, int]
     dropped_reasons: dict[str, int]
@@ -141,10 +144,11 @@ def collect(folder: Path, run_id: str, said: Standing) -> RunReport:
             raise JournalError(f"the sample of run {run_id} was erased", fix="report another run: edgecell journal show")
         again = replay(reader, run_id)
         if again.differs:
-            fix = "edgecell journal verify tells whether the file was changed; without its totals there is no report"
-            raise JournalError(f"the totals of run {run_id} do not reconcile: {again.differs}", fix=fix)
+            raise JournalError(f"the totals of run {run_id} do not reconcile: {again.differs}", fix=_FIX)
         last, invalid = _messages(reader, run_id, again.windows)
-        return _report(run, run.started, last, said, invalid, _check_before(reader, run, run.started.device_id))
+        report = _report(run, run.started, last, said, invalid, _check_before(reader, run, run.started.device_id))
+    _check_signed(report, said)
+    return report
 
 
 def _messages(reader: Reader, run_id: str, windows: int) -> tuple[tuple[Row, CountsMessage], dict[str, int]]:
@@ -200,6 +204,7 @@ def _report(
         windows_invalid=invalid,
         settings_sha256=started.settings_sha256,
         counting=message.counting,
+        stop=message.stop,
         frames=message.frames,
         gated_reasons=message.gated_reasons,
         dropped_reasons=message.dropped_reasons,
@@ -225,8 +230,16 @@ def _reviewed(run_id: str, machine: Tally, said: Standing, classes: Mapping[str,
     try:
         return revised(machine, said.reviews, classes)
     except ValueError as error:
-        fix = "edgecell journal verify tells whether a file was changed; without its totals there is no report"
-        raise JournalError(f"the totals of run {run_id} do not reconcile: {error}", fix=fix) from None
+        raise JournalError(f"the totals of run {run_id} do not reconcile: {error}", fix=_FIX) from None
+
+
+def _check_signed(report: RunReport, said: Standing) -> None:
+    """Raises JournalError where somebody signed other counts, of the same windows and reviews."""
+    signed, now = said.signed_off, report.reviewed
+    if signed is None or signed.windows != report.windows:
+        return
+    if (signed.counts, signed.unsure, signed.excluded) != (now.counts, now.unsure, now.excluded):
+        raise JournalError(f"the counts of run {report.run_id} are not those that {signed.operator} signed off", fix=_FIX)
 
 
 def _review(said: Standing) -> Review:

@@ -3,6 +3,7 @@
 import re
 from html import escape
 
+from edgecell import stoprule
 from edgecell.report.run import RunReport
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff\ud800-\udfff]")
@@ -34,8 +35,9 @@ def ending(report: RunReport) -> str:
     ended = report.ended
     if ended is None:
         return "it goes on, or was cut off: these are the counts so far"
+    enough = f"; {stoprule.words(report.stop)}" if report.stop and report.stop.reached else ""
     reason = f": {plain(ended.reason)}" if ended.reason else ""
-    return f"{ended.state}, {'complete' if ended.complete else 'can be resumed'}{reason}"
+    return f"{ended.state}, {'complete' if ended.complete else 'can be resumed'}{reason}{enough}"
 
 
 def reviewing(report: RunReport) -> str:
@@ -61,4 +63,6 @@ def warnings(report: RunReport) -> list[str]:
         told.append("a cell was counted in every frame that shows it")
     if report.ended is None:
         told.append("the run has not ended")
+    if report.stop is not None and not report.stop.reached:
+        told.append(f"not enough was counted for the run's stop rule: {stoprule.words(report.stop)}")
     return told
