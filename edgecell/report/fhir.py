@@ -98,7 +98,6 @@ def _frames(report: RunReport) -> Resource:
 
 def _quality(report: RunReport, check: Check) -> Resource:
     """Whether the device's latest quality check before the run was passed, and what it measured."""
-    when = {"effectiveDateTime": check.utc} if check.clock_synced else {}
     parts: list[Resource] = []
     for row in check.rows:
         part: Resource = {"code": _code("", words.plain(row.name))}
@@ -109,6 +108,8 @@ def _quality(report: RunReport, check: Check) -> Resource:
         part["referenceRange"] = [{"low": {"value": row.low}, "high": {"value": row.high}}]
         parts.append(part)
     basic = _basic(report, "quality-check", _code("", "quality check passed"))
+    basic.pop("effectivePeriod", None)  # it is not of the run
+    when = {"effectiveDateTime": check.utc} if check.clock_synced else {}
     note = [*basic["note"], {"text": f"slide {words.plain(check.slide)}, {check.fields} fields"}]
     return {**basic, **when, "note": note, "valueBoolean": check.passed, "component": parts}
 

@@ -6,8 +6,8 @@ from html import escape
 from edgecell import stoprule
 from edgecell.report.run import RunReport
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff\ud800-\udfff]")
-"""No text of a document: XML, HL7 and a spreadsheet each break on some of them."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffe\uffff\ud800-\udfff]")
+"""No text of a document: XML, HL7 and spreadsheets break on some, others turn round what stands beside them."""
 
 
 def plain(text: str) -> str:

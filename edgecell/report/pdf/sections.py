@@ -137,7 +137,8 @@ def _frames(report: RunReport) -> Flow:
 
 def _review(report: RunReport) -> Flow:
     yield paragraph("Review", HEADING)
-    yield paragraph(f"{words.reviewing(report).capitalize()}.")
+    told = words.reviewing(report)
+    yield paragraph(f"{told[0].upper()}{told[1:]}.")
 
 
 def _models(report: RunReport) -> Flow:
@@ -180,7 +181,7 @@ def _quality(report: RunReport) -> Flow:
 def _journal(report: RunReport) -> Flow:
     place = report.journal
     signed = f"signed by key {place.key}" if place.signature else "not signed"
-    told = f"{report.windows} windows, the last one event {place.position}, {signed}. Head of the chain at that place:"
+    told = f"Windows: {report.windows}; the last one is event {place.position}, {signed}. Head of the chain at that place:"
     settings = "SHA-256 of the settings that decide what is counted:"
     body = [paragraph(told), paragraph(place.head, CODE), paragraph(settings), paragraph(report.settings_sha256, CODE)]
     yield KeepTogether([paragraph("Journal", HEADING), *body])
