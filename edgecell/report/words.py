@@ -3,7 +3,6 @@
 import re
 from html import escape
 
-from edgecell import stoprule
 from edgecell.report.run import RunReport
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffe\uffff\ud800-\udfff]")
@@ -35,7 +34,7 @@ def ending(report: RunReport) -> str:
     ended = report.ended
     if ended is None:
         return "it goes on, or was cut off: these are the counts so far"
-    enough = f"; {stoprule.words(report.stop)}" if report.stop and report.stop.reached else ""
+    enough = f"; {report.stop}" if report.stop and report.stop.reached else ""
     reason = f": {plain(ended.reason)}" if ended.reason else ""
     return f"{ended.state}, {'complete' if ended.complete else 'can be resumed'}{reason}{enough}"
 
@@ -64,5 +63,5 @@ def warnings(report: RunReport) -> list[str]:
     if report.ended is None:
         told.append("the run has not ended")
     if report.stop is not None and not report.stop.reached:
-        told.append(f"not enough was counted for the run's stop rule: {stoprule.words(report.stop)}")
+        told.append(f"not enough was counted for the run's stop rule: {report.stop}")
     return told
