@@ -4,7 +4,7 @@ import { at, tell } from "/js/dom.js";
 import { t, word } from "/js/catalogue.js";
 import { LEFT_OUT, UNSURE, colour } from "/js/palette.js";
 
-/** Above so many cells labels would cover them: then only those that a classifier told from their kind are named. */
+/** Where nothing is classified further than found: above so many cells labels would cover them, so that boxes stand alone. */
 const NAMED_MOST = 60;
 let latest = null;
 let image = null;
@@ -56,20 +56,27 @@ function standing(cell) {
 
 /** scale: pixels of the picture in one of the frame, which boxes are measured in. */
 function drawCells(pen, message, scale) {
-  const scored = message.cells.filter((cell) => !cell.excluded && cell.confidence !== null);
-  const named = new Set(scored.length <= NAMED_MOST ? scored : scored.filter((cell) => cell.label !== cell.kind));
   const line = 1.5 * shrunk(pen.canvas);
   pen.font = `600 ${Math.round(8 * line)}px sans-serif`;
   pen.textBaseline = "bottom";
+  const named = toName(message.cells);
   for (const cell of message.cells) {
     const [x0, y0, x1, y1] = cell.box_px.map((each) => each * scale);
+    const box = [x0, y0, x1 - x0, y1 - y0];
     const shade = cell.excluded ? LEFT_OUT : cell.decided ? colour(cell.label) : UNSURE;
     pen.setLineDash(cell.excluded ? [line, 2 * line] : cell.decided ? [] : [4 * line, 2 * line]);
-    frame(pen, [x0, y0, x1 - x0, y1 - y0], "#ffffff", 2 * line);
-    frame(pen, [x0, y0, x1 - x0, y1 - y0], shade, line);
+    if (named.has(cell)) frame(pen, box, "#ffffff", 2 * line);
+    frame(pen, box, shade, named.has(cell) ? line : line / 2);
     if (named.has(cell)) tag(pen, [x0, y0, y1], standing(cell), shade, line);
   }
   pen.setLineDash([]);
+}
+
+/** The cells that are named: those that a classifier looked at; there are hundreds of red cells. */
+function toName(cells) {
+  const counted = cells.filter((cell) => !cell.excluded);
+  const refined = counted.filter((cell) => cell.label !== cell.kind);
+  return new Set(refined.length ? refined : counted.length <= NAMED_MOST ? counted : []);
 }
 
 /** Pixels of the canvas in one of the screen: lines and letters are as large on a phone. */

@@ -32,7 +32,7 @@ export function prepareReview() {
 export async function openReview(name) {
   const path = `/api/runs/${encodeURIComponent(name)}`;
   const again = now?.path === path ? now : null;
-  const details = await ask(path);
+  const details = await detailsOf(path);
   now = { path, details, view: again?.view ?? (details.views.unsure ? "unsure" : "all") };
   now.desk = new Desk({ path, answered, failed });
   useShortNames(details.classes);
@@ -41,11 +41,20 @@ export async function openReview(name) {
   openView(now.view);
 }
 
+async function detailsOf(path) {
+  const details = await ask(path);
+  details.classes.sort((one, other) => rank(one) - rank(other));
+  return details;
+}
+
 export function closeReview() {
   gallery?.close();
   now = null;
 }
 
+/** What stands first among the keys and the bins: the differential, then by group; what is no cell and the many red cells last. */
+const GROUPS = ["leukocyte", "erythroid", "megakaryocytic", "epithelial", "other", "platelet", "reject", "red_cell"];
+const rank = ({ in_differential: inside, group }) => (inside ? -1 : GROUPS.indexOf(group));
 const labels = () => now.details.classes.map((each) => each.label);
 const total = (view) => (view === "all" ? sum(now.details.views) : (now.details.views[view.replace(/^label:/, "")] ?? 0));
 const sum = (views) => Object.entries(views).reduce((n, [view, cells]) => (view === "reviewed" ? n : n + cells), 0);
@@ -88,11 +97,10 @@ function signed(off) {
 
 /** The bins: to look into, and to drop cells on. */
 function drawBins() {
-  const { views, classes } = now.details;
+  const { views } = now.details;
   const known = new Set([...labels(), "unsure", "excluded", "reviewed"]);
-  const order = [...classes].sort((one, other) => Number(other.in_differential) - Number(one.in_differential));
   const others = Object.keys(views).filter((view) => !known.has(view)).sort();
-  const bins = ["all", "unsure", ...[...order.map((each) => each.label), ...others].map((label) => `label:${label}`), "excluded", "reviewed"];
+  const bins = ["all", "unsure", ...[...labels(), ...others].map((label) => `label:${label}`), "excluded", "reviewed"];
   renew(at("bins"), [document.documentElement.lang, now.path, now.view, bins.map(total)], () => bins.map(bin));
 }
 
@@ -123,7 +131,7 @@ function answered(answer) {
 async function failed(error) {
   const path = now?.path;
   tell(at("said"), error instanceof Refused ? error.message : t("page.silent"));
-  const details = await ask(path).catch(() => null);
+  const details = await detailsOf(path).catch(() => null);
   if (!details || now?.path !== path) return;
   now.details = details;
   draw();
@@ -134,7 +142,7 @@ async function failed(error) {
 async function look() {
   if (!now || now.details.run.ended || gallery.desk?.pending) return;
   const { path } = now;
-  const details = await ask(path).catch(() => null);
+  const details = await detailsOf(path).catch(() => null);
   if (!details || now?.path !== path || gallery.desk.pending) return;
   now.details = details;
   draw();
@@ -149,7 +157,7 @@ async function sign() {
   if (operator === null) return;
   try {
     await ask(`${now.path}/sign`, { method: "POST", body: { operator } });
-    now.details = await ask(now.path);
+    now.details = await detailsOf(now.path);
     draw();
     tell(at("said"), t("said.signed"));
   } catch (error) {
