@@ -11,7 +11,9 @@ from command_line import called
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BOARDS = sorted(path.stem for path in (DEPLOY / "boards").glob("*.conf"))
 SETTINGS = sorted(path.name for path in (DEPLOY / "settings").glob("*.toml"))
-UNITS = ("edgecell.service", "edgecell-metrics.service")
+UNITS = ("edgecell.service", "edgecell-metrics.service", "edgecell-serve.service")
+RUNS = (UNITS[0], UNITS[2])
+"""Whose processes open the board's devices."""
 MOST_EXPOSED = 40
 """In tenths of systemd's exposure level; test_service.py holds the service itself to half of that."""
 ANALYZE, UDEVADM = shutil.which("systemd-analyze"), shutil.which("udevadm")
@@ -46,12 +48,13 @@ def test_every_board_has_a_drop_in_and_settings() -> None:
 
 
 @needs_analyze
+@pytest.mark.parametrize("unit", RUNS)
 @pytest.mark.parametrize("board", BOARDS)
-def test_systemd_finds_no_fault_with_the_unit_on_this_board(board: str, tmp_path: Path) -> None:
-    installed(tmp_path, UNITS[0], (DEPLOY / f"boards/{board}.conf").read_text())
-    checked = analyzed(tmp_path, "verify", f"./{UNITS[0]}")
+def test_systemd_finds_no_fault_with_the_unit_on_this_board(board: str, unit: str, tmp_path: Path) -> None:
+    installed(tmp_path, unit, (DEPLOY / f"boards/{board}.conf").read_text())
+    checked = analyzed(tmp_path, "verify", f"./{unit}")
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
-    rated = analyzed(tmp_path, "security", "--offline=true", f"--threshold={MOST_EXPOSED}", "--no-pager", f"./{UNITS[0]}")
+    rated = analyzed(tmp_path, "security", "--offline=true", f"--threshold={MOST_EXPOSED}", "--no-pager", f"./{unit}")
     assert rated.returncode == 0, rated.stdout + rated.stderr
     for device in devices(board):  # so the drop-in was read
         assert f"{device}:rw" in rated.stdout
@@ -73,9 +76,19 @@ def test_systemd_finds_no_fault_with_the_metrics_service(tmp_path: Path) -> None
     assert rated.returncode == 0, rated.stdout + rated.stderr
 
 
-def test_the_metrics_service_calls_a_command_of_edgecell() -> None:
-    (line,) = re.findall(r"^ExecStart=\S+/edgecell (.*)$", (DEPLOY / UNITS[1]).read_text(), re.MULTILINE)
+@pytest.mark.parametrize("unit", UNITS[1:])
+def test_a_service_beside_the_run_calls_a_command_of_edgecell(unit: str) -> None:
+    (line,) = re.findall(r"^ExecStart=\S+/edgecell (.*)$", (DEPLOY / unit).read_text(), re.MULTILINE)
     assert called(*line.split(), "--help").code == 0
+
+
+def test_the_page_s_service_may_do_what_a_run_may_and_no_more() -> None:
+    """Beside the three keys of its own life, and a folder that it has no use for."""
+    run, page = (set(re.findall(r"^[A-Z]\w+=.*$", (DEPLOY / unit).read_text(), re.MULTILINE)) for unit in RUNS)
+    own = {"Description", "After", "Type", "NotifyAccess", "ExecStart", "TimeoutStartSec", "WatchdogSec", "KillMode"}
+    own |= {"RestartPreventExitStatus", "RuntimeDirectory", "RuntimeDirectoryMode"}
+    assert {line.partition("=")[0] for line in run ^ page} == own
+    assert "KillMode=process" in page
 
 
 def test_a_jetsons_devices_are_named_as_its_drivers_name_them() -> None:
