@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,11 +19,12 @@ from edgecell.client import Subscriber
 from edgecell.wire import CountsMessage, Heartbeat
 
 PATIENCE_S = 300.0
+PAGE = "edgecell-serve"
 
 
-def shown(*names: str) -> dict[str, str]:
+def shown(*names: str, unit: str = "edgecell") -> dict[str, str]:
     """Properties of the unit, as systemd knows them."""
-    line = ["systemctl", "show", "edgecell", f"--property={','.join(names)}"]
+    line = ["systemctl", "show", unit, f"--property={','.join(names)}"]
     text = subprocess.run(line, capture_output=True, text=True, check=True).stdout
     return dict(row.split("=", 1) for row in text.splitlines())
 
@@ -38,8 +40,8 @@ def running_after(restarts: int) -> bool:
     return until(lambda: shown("NRestarts", "ActiveState") == {"NRestarts": str(restarts), "ActiveState": "active"})
 
 
-def main_pid() -> int:
-    return int(shown("MainPID")["MainPID"])
+def main_pid(unit: str = "edgecell") -> int:
+    return int(shown("MainPID", unit=unit)["MainPID"])
 
 
 def process(pid: int) -> dict[str, str]:
@@ -110,6 +112,62 @@ def metrics() -> dict[str, object]:
     return {"code": code, "up": found, "uid": Path(f"/proc/{pid}").stat().st_uid if pid != "0" else None, "said": said}
 
 
+def page() -> dict[str, object]:
+    """The page's service begins a run; what becomes of that when the server is killed, and when it is stopped."""
+    code = subprocess.run(["systemctl", "start", PAGE], check=False).returncode
+    if code or not until(lambda: bool(page_asked("GET", "me"))):
+        line = ["journalctl", f"--unit={PAGE}", "--no-pager", "--output=cat"]
+        return {"code": code, "said": subprocess.run(line, capture_output=True, text=True, check=False).stdout[-2000:]}
+    server = main_pid(PAGE)
+    begun = page_asked("POST", "run", {"settings": "edgecell", "sample_id": "17", "operator": "Eva"})
+    running = page_run("running", "failed")
+    os.kill(server, signal.SIGKILL)
+    until(lambda: shown("NRestarts", unit=PAGE)["NRestarts"] == "1" and bool(page_asked("GET", "me")))
+    found = page_run("running", "failed")
+    page_asked("DELETE", "run")
+    stopped = page_run("stopped", "failed")
+    again = page_asked("POST", "run", {"settings": "edgecell", "sample_id": "18", "operator": "Eva"})
+    left = page_run("running", "failed")
+    subprocess.run(["systemctl", "stop", PAGE], check=False)
+    alive = Path(f"/proc/{left['pid']}").exists()
+    os.kill(left["pid"], signal.SIGTERM)
+    return {
+        "code": code,
+        "process": {"uid": Path(f"/proc/{left['pid']}").stat().st_uid, **process(left["pid"])} if alive else {},
+        "begun": [each.get("run_id") for each in (begun, again)],
+        "states": [each["state"] for each in (running, found, stopped, left)],
+        "same": running["pid"] == found["pid"],
+        "alive": alive,
+        "error": " ".join(each["error"] for each in (running, found, stopped, left)),
+    }
+
+
+def page_asked(method: str, path: str, body: object = None) -> dict[str, Any]:
+    """What the page's server answers, nothing while it is not there."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    asked = urllib.request.Request(f"http://127.0.0.1:8470/api/{path}", data, headers, method=method)
+    try:
+        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:  # noqa: S310
+            told: dict[str, Any] = json.load(answer)
+            return told
+    except OSError:
+        return {}
+
+
+def page_run(*states: str) -> dict[str, Any]:
+    """The page's run, once it is in one of these states."""
+    with urllib.request.urlopen("http://127.0.0.1:8470/api/live", timeout=PATIENCE_S) as events:
+        event = b""
+        for line in events:
+            event = line.strip() if line.startswith(b"event:") else event
+            if event == b"event: run" and line.startswith(b"data: "):
+                told: dict[str, Any] = json.loads(line[6:])
+                if told["state"] in states:
+                    return told
+    raise EOFError("the server left")
+
+
 def restart_in_vain() -> int:
     """What `systemctl restart` says of a unit with edgecell's own keys whose program ends, each time, before it is ready."""
     unit = Path("/etc/systemd/system/edgecell.service").read_text()
@@ -148,7 +206,9 @@ def main() -> None:
     tell("in vain", code=restart_in_vain())
     begun = time.monotonic()
     subprocess.run(["systemctl", "stop", "edgecell"], check=False)
-    tell("stop", seconds=time.monotonic() - begun, **shown("ActiveState", "Result"))
+    stopped = {"seconds": time.monotonic() - begun, **shown("ActiveState", "Result")}
+    tell("page", **page())
+    tell("stop", **stopped)
 
 
 if __name__ == "__main__":

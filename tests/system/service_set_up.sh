@@ -20,19 +20,21 @@ exec /opt/edgecell/python/bin/$3 -m edgecell "\$@"
 END
 chmod 755 /opt/edgecell/bin/edgecell
 cp "$1/deploy/edgecell.service" /etc/systemd/system/
-cp "$1/deploy/edgecell-metrics.service" /etc/systemd/system/
+cp "$1/deploy/edgecell-metrics.service" "$1/deploy/edgecell-serve.service" /etc/systemd/system/
 cp "$1/deploy/edgecell.sysusers" /etc/sysusers.d/edgecell.conf
 systemd-sysusers edgecell.conf
 cp "$1/deploy/settings/service.toml" /etc/edgecell/edgecell.toml
 sed -i -e 's/^part = "v4l2"/part = "phantom"\nwidth = 320\nheight = 240\nfps = 5.0/' -e '/^device = /d' \
     -e 's|^nucleated = .*|nucleated = "/opt/edgecell/bundle"|' /etc/edgecell/edgecell.toml
 printf '\n[segmenter]\npart = "stain"\n' >> /etc/edgecell/edgecell.toml
-mkdir -p /etc/systemd/system/edgecell.service.d
+mkdir -p /etc/systemd/system/edgecell.service.d /etc/systemd/system/edgecell-serve.service.d
 cp "$1"/deploy/boards/*.conf /etc/systemd/system/edgecell.service.d/
+cp "$1"/deploy/boards/*.conf /etc/systemd/system/edgecell-serve.service.d/
 # A socket where a Jetson's camera service has its own
 /opt/edgecell/python/bin/$3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("/tmp/argus_socket")'
 # An emulated machine is some twenty times slower.
 printf '[Service]\nWatchdogSec=60\nRestartSec=3\nTimeoutStartSec=400\nTimeoutStopSec=100\nEnvironment=OMP_NUM_THREADS=1\n' > /etc/systemd/system/edgecell.service.d/quicker.conf
+printf '[Service]\nTimeoutStopSec=100\nEnvironment=OMP_NUM_THREADS=1\n' > /etc/systemd/system/edgecell-serve.service.d/quicker.conf
 cat > /etc/systemd/system/look.service <<END
 [Unit]
 DefaultDependencies=no

@@ -145,6 +145,16 @@ def test_prometheus_reads_it_beside_the_run(seen: dict[str, dict[str, Any]]) -> 
     assert metrics["uid"] not in (None, 0, seen["user"]["uid"])
 
 
+def test_a_run_of_the_page_goes_on_whatever_becomes_of_the_page(seen: dict[str, dict[str, Any]]) -> None:
+    """Killed, its server finds the run again; stopped, it leaves it alone. The run has the rights of the service's, no more."""
+    page = seen["page"]
+    assert page["code"] == 0, page
+    assert (page["states"], page["same"], page["alive"]) == (["running", "running", "stopped", "running"], True, True), page
+    process = page["process"]
+    assert (process["uid"], process["NoNewPrivs"], process["Seccomp"]) == (seen["user"]["uid"], "1", "2")
+    assert {int(process[each], 16) for each in ("CapEff", "CapBnd")} == {0}
+
+
 def test_it_goes_on_with_its_run_after_it_was_killed(seen: dict[str, dict[str, Any]]) -> None:
     assert seen["killed"]["again"]
     before, after = seen["bus"], seen["bus again"]
