@@ -65,9 +65,10 @@ def command(
         from edgecell.web.runs import Runs
         from edgecell.web.station import Station
     except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] == "edgecell":
+        library = (error.name or "").partition(".")[0]
+        if library == "edgecell":
             raise
-        raise MissingDependency(f"the page needs {error.name}", fix="pip install 'edgecell[serve]'") from None
+        raise MissingDependency(f"the page needs {library}", fix="pip install 'edgecell[serve]'") from None
     where = address.address(listen)
     secure = address.check_tls(where, tls_cert, tls_key)
     token = session.token_of(token_file) if token_file else session.made_token() if wants_token or not where.here else None

@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+from command_line import called, finished
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -130,3 +131,27 @@ def test_under_tls_the_token_that_was_printed_signs_in(tmp_path: Path) -> None:
         assert [each["name"] for each in served.asked("GET", "/api/me", 200)["settings"]] == ["phantom"]
         assert served.ended() == 0
         assert token not in served.log
+
+
+def test_without_its_libraries_it_says_how_to_get_them(tmp_path: Path) -> None:
+    ended = finished("serve", folder=tmp_path, prelude="import sys; sys.modules['starlette'] = None")
+    assert ended.code == 3
+    assert "the page needs starlette. Fix: pip install 'edgecell[serve]'" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--listen", "0.0.0.0:0"], "that needs TLS"),
+        (["--listen", "nowhere"], "is not ADDRESS:PORT"),
+        (["--bus", "tcp://*:5556"], "has a wildcard"),
+        (["--token-file", "none"], "none"),
+        (["a/bench.toml", "b/bench.toml"], "two settings files are called bench"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_one_line(tmp_path: Path, options: list[str], said: str) -> None:
+    ended = called("serve", "--journal", tmp_path, *options)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+    assert "Fix: " in ended.err
+    assert ended.err.count("\n") == 1
