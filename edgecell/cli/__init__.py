@@ -16,6 +16,7 @@ COMMANDS = (
     "serve",
     "metrics",
     "journal",
+    "review",
     "report",
     "prepare",
     "verify",

@@ -22,7 +22,6 @@ from edgecell.journal.events import QualityChecked
 from edgecell.journal.reader import Reader, RunSummary, Totals
 from edgecell.journal.recording import device_key
 from edgecell.journal.reviews import ReviewReader, reviews_of, standing
-from edgecell.journal.standing import Standing
 from edgecell.messages import NOTICE
 from edgecell.settings import JournalSettings
 from edgecell.signature import key_id, read_public, signed_by
@@ -64,7 +63,7 @@ def show(folder: Path | None, run_id: str | None, as_json: bool) -> None:
     with _opened(folder) as reader:
         for run in (reader.run(each) for each in _runs(reader, run_id)):
             told = _told(run, reader.totals(run.run_id), _check_before(reader, run))
-            told["review"] = _review(run, standing(_path(folder), run.run_id))
+            told["review"] = standing(_path(folder), run.run_id).told(run.windows)
             click.echo(msgspec.json.encode(told) if as_json else _lines(told))
         for told in _checks(reader) if run_id is None else ():
             click.echo(msgspec.json.encode({**told, "notice": NOTICE}) if as_json else _check_line(told))
@@ -252,13 +251,6 @@ def _check_before(reader: Reader, run: RunSummary) -> dict[str, Any] | None:
         return None
     device, before = run.started.device_id, reader.quality_checks(run.first_position)
     return next((_check(row, check) for row, check in before if check.device_id == device), None)
-
-
-def _review(run: RunSummary, said: Standing) -> dict[str, Any]:
-    """How far a run was reviewed, and who stands by its counts as they are now."""
-    signed = said.signed_off if said.signed_off and said.signed_off.windows == run.windows else None
-    by = {"operator": signed.operator, "utc": signed.utc} if signed else None
-    return {"cells": said.cells, "operators": said.operators, "signed_off": by}
 
 
 def _checks(reader: Reader) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from typing_extensions import Self
@@ -19,7 +19,7 @@ from edgecell.journal import replay
 from edgecell.journal.events import RecordedCell, Reviewed, RunStarted, Window
 from edgecell.journal.reader import Reader, RunSummary, Totals
 from edgecell.journal.reviews import ReviewReader, reviews_of
-from edgecell.journal.revised import UNSURE, Bin, machine_bin, reviewed_bin, revised
+from edgecell.journal.revised import UNSURE, Bin, machine_bin, reviewed_bin, reviewed_label, revised
 from edgecell.journal.standing import Place, Standing
 from edgecell.messages import Tally
 from edgecell.wire import Differential
@@ -96,6 +96,36 @@ class RunCells:
         """What a listed cell is called, as reviewed: its label, `unsure`, or "" for an excluded one."""
         where, name = self._bins[place]
         return {"counts": name, "unsure": UNSURE}.get(where, "")
+
+    def doubtful(self, place: Place) -> bool:
+        """Whether nobody has looked at a cell that a person may judge."""
+        return self._cells[place].excluded is None and self.standing.of(place) is None
+
+    def pictured(self, place: Place) -> bool:
+        """Whether a picture was kept of a listed cell; the room for pictures may have been used up since."""
+        return self._cells[place].crop is not None
+
+    def told(self, place: Place) -> dict[str, Any] | None:
+        """A cell as plain values: what the machine said of it, and what a person did. None where it is not listed."""
+        cell, said = self._cells.get(place), self.standing.of(place)
+        if cell is None:
+            return None
+        review = said and {
+            "action": said.action,
+            "label": reviewed_label(said),
+            "operator": said.operator,
+            "utc": said.utc,
+        }
+        return {
+            "frame": cell.frame,
+            "cell": cell.index,
+            "kind": cell.kind,
+            "label": cell.label,
+            "confidence": cell.confidence,
+            "decided": cell.decided,
+            "excluded": cell.excluded,
+            "review": review,
+        }
 
     def view(self, view: str, order: Order = "doubtful") -> list[Place]:
         """The listed cells of a view: `all`, `unsure`, `excluded`, `reviewed`, or `label:X` for those that count as X.

@@ -1,7 +1,7 @@
 """What stands of a run's reviews: they are folded, event by event, into one word for each cell."""
 
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from edgecell.journal.events import Reviewed, SignedOff
 
@@ -69,3 +69,9 @@ class Standing:
     def signed_off(self) -> SignedOff | None:
         """The sign-off that nothing was said after. It is of the windows that it names: the run may have more by now."""
         return self._signed
+
+    def told(self, windows: int) -> dict[str, Any]:
+        """How far a run of so many windows was reviewed, and who stands by its counts as they are now, as plain values."""
+        signed = self._signed if self._signed and self._signed.windows == windows else None
+        by = {"operator": signed.operator, "utc": signed.utc} if signed else None
+        return {"cells": self.cells, "operators": self.operators, "signed_off": by}

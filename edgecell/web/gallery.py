@@ -12,10 +12,9 @@ from starlette.routing import Route
 
 from edgecell.errors import JournalBlocked, JournalError, SettingsError
 from edgecell.journal.cells import LABEL, ORDERS, Order, RunCells
-from edgecell.journal.events import Action, Index, Reviewed
+from edgecell.journal.events import Action, Index
 from edgecell.journal.reviewing import review, sign_off
 from edgecell.journal.reviews import Reviews
-from edgecell.journal.revised import reviewed_label
 from edgecell.journal.standing import Place
 from edgecell.web.answers import Refused, answer, asked
 from edgecell.web.shelf import Shelf, told
@@ -84,7 +83,12 @@ async def say(request: Request) -> Response:
         known.refresh(shelf.journal)
         _, reviewed = known.differentials()
         changed = _listed(shelf, known, list(dict.fromkeys(body.cells)))
-        return {"reviewed": reviewed, "views": known.views(), "review": _review(known), "cells": changed}
+        return {
+            "reviewed": reviewed,
+            "views": known.views(),
+            "review": known.standing.told(known.run.windows),
+            "cells": changed,
+        }
 
     return answer(await _in_turn(shelf, kept))
 
@@ -98,7 +102,7 @@ async def sign(request: Request) -> Response:
         with Reviews.open(shelf.journal) as reviews, _reviewing():
             sign_off(reviews, known, body.operator)
         known.refresh(shelf.journal)
-        return {"review": _review(known)}
+        return {"review": known.standing.told(known.run.windows)}
 
     return answer(await _in_turn(shelf, signed))
 
@@ -142,7 +146,7 @@ def _of_run(known: RunCells) -> dict[str, Any]:
         "excluded": dict(known.machine.excluded),
         "machine": machine,
         "reviewed": reviewed,
-        "review": _review(known),
+        "review": known.standing.told(known.run.windows),
         "crops": known.crops,
         "views": known.views(),
         "reconciles": not known.differs,
@@ -161,42 +165,13 @@ def _class(known: RunCells, label: str) -> dict[str, Any]:
     }
 
 
-def _review(known: RunCells) -> dict[str, Any]:
-    """signed_off: null where nobody has, or where something was said or counted since."""
-    signed = known.standing.signed_off
-    current = signed if signed and signed.windows == known.run.windows else None
-    return {
-        "cells": known.standing.cells,
-        "operators": known.standing.operators,
-        "signed_off": {"operator": current.operator, "utc": current.utc} if current else None,
-    }
-
-
 def _listed(shelf: Shelf, known: RunCells, places: Sequence[Place]) -> list[dict[str, Any]]:
-    found = [(place, cell) for place in places if (cell := known.cell(place)) is not None]
-    kept = shelf.kept(known.run_id, [place for place, cell in found if cell.crop])
-    listed = []
-    for (frame, index), cell in found:
-        said = known.standing.of((frame, index))
-        path = f"/api/runs/{known.run_id}/cells/{frame}/{index}.png"
-        listed.append(
-            {
-                "frame": frame,
-                "cell": index,
-                "kind": cell.kind,
-                "label": cell.label,
-                "confidence": cell.confidence,
-                "decided": cell.decided,
-                "excluded": cell.excluded,
-                "review": _said(said) if said else None,
-                "picture": path if (frame, index) in kept else None,
-            }
-        )
+    listed = [told for told in map(known.told, places) if told is not None]
+    kept = shelf.kept(known.run_id, [place for place in places if known.pictured(place)])
+    for each in listed:
+        place = each["frame"], each["cell"]
+        each["picture"] = f"/api/runs/{known.run_id}/cells/{place[0]}/{place[1]}.png" if place in kept else None
     return listed
-
-
-def _said(said: Reviewed) -> dict[str, str]:
-    return {"action": said.action, "label": reviewed_label(said), "operator": said.operator, "utc": said.utc}
 
 
 def _shelf(request: Request) -> Shelf:

@@ -112,12 +112,12 @@ class Shelf:
         return self._standing
 
     def _told(self, reader: Reader, run: RunSummary, standing: Standing | None) -> dict[str, Any]:
-        signed = standing.signed_off if standing else None
+        review = (standing or Standing()).told(run.windows)
         return {
             **told(run),
             "n": self._differential_n(reader, run),
-            "reviewed": standing.cells if standing else 0,
-            "signed_off": signed is not None and signed.windows == run.windows,
+            "reviewed": review["cells"],
+            "signed_off": review["signed_off"] is not None,
         }
 
     def _differential_n(self, reader: Reader, run: RunSummary) -> int:
