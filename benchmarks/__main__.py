@@ -1,171 +1,155 @@
-"""All of it: one JSON file, one page of tables, and the pictures.
+"""All of it: one JSON file, one page of tables, and the pictures, in at most 15 minutes on two cores.
 
-    python -m benchmarks --out results --images /tmp/mosaics/575x575
+    python -m benchmarks --out benchmarks/results --images /tmp/mosaics/575x575 /tmp/mosaics/640x480 /tmp/mosaics/360x363 \\
+        --fields txl_pbc.tar --readme README.md
 
 `--quick` is to see that it works. Run it on a machine with nothing else to do: what the fixed work says of the machine stands
-in every table.
+in every table. Each part says on stderr when it begins.
 """
 
 import argparse
-import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from benchmarks import drawing, end_to_end, frames, growth, machine, naive, soak, stages, start
-from benchmarks.end_to_end import Figures
-from benchmarks.growth import Growth
-from benchmarks.soak import Outcome as Soak
-from benchmarks.stages import Stages
-from benchmarks.start import Start
-from edgecell import app, bench, clock
+from benchmarks import (
+    drawing,
+    end_to_end,
+    engines,
+    frames,
+    growth,
+    machine,
+    naive,
+    page,
+    peers,
+    resolution,
+    soak,
+    stages,
+    start,
+    throughput,
+)
+from benchmarks.measured import Beside, Results
+from edgecell import app, clock
 from edgecell.errors import EdgecellError
-from edgecell.messages import NOTICE, NUCLEATED
+from edgecell.messages import NUCLEATED
 from edgecell.settings import PartSettings, Settings
-from edgecell.stopwatch import Lap
 
 DRAWN_PX = (1920, 1200)
+KEPT = 4
+"""Frames that the soak shows again and again: memory that is the benchmark's own."""
 
 
-class Results(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="benchmarks/1"):
-    """Everything that was measured. where: what the frames of `stages`, `naive`, `start` and `soak` are."""
+class Amount(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of everything."""
 
-    utc: str
-    machine: dict[str, str]
-    where: str
-    stages: Stages
-    runs: tuple[Figures, ...]
-    naive: dict[str, Any]
-    latency_ms: tuple[float, ...]
-    start: Start
-    soak: Soak
-    growth: tuple[Growth, ...]
-    notice: str = NOTICE
+    stages: int = 10
+    naive: int = 200
+    throughput: tuple[int, float] = (5, 4.0)
+    peers: int = 24
+    engines: int = 30
+    runs: int = 2
+    start: int = 11
+    soak: int = 1500
+    growth: int = 1_000_000
+    fields: int | None = None
 
 
-def measured(images: Sequence[Path], *, quick: bool) -> Results:
-    """images: folders of real frames, the first for what is measured on one; none: the phantom's. Raises EdgecellError."""
+QUICK = Amount(stages=1, naive=12, throughput=(1, 1.0), peers=4, engines=3, runs=1, start=1, soak=200, growth=6000, fields=12)
+
+
+class Told:
+    """Says on stderr what begins, and how long it has been."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+
+    def __call__(self, what: str) -> None:
+        print(f"{clock.utc_now()} after {self.seconds():.0f} s: {what}", file=sys.stderr, flush=True)
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._begun
+
+
+def measured(images: Sequence[Path], fields: Path | None, amount: Amount) -> Results:
+    """images: folders of real frames, the first for what is measured on one; none: the phantom's. fields: TXL-PBC's, for the
+    curve of resolutions. Raises EdgecellError."""
+    told = Told()
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as made:
+        told("drawing what is drawn")
         runs = list(end_to_end.prepared(Path(made), images))
         folder = images[0] if images else Path(made) / "{}x{}".format(*DRAWN_PX)
-        rounds, repeats, frames_of_growth, frames_of_soak = (2, 1, 20_000, 200) if quick else (10, 3, 1_000_000, 2000)
-        _say("stages")
-        found = stages.measure(frames.read(folder), rounds)
-        _say("beside the naive pipeline")
-        beside = naive.compare(_plan(folder, 2), frames.read(folder), 20 if quick else 150, 2)
-        _say("latency")
-        latency = _latency(_plan(folder, 2), 40 if quick else 400)
-        _say("whole runs by size, cells and cores")
-        figures = tuple(end_to_end.measure(runs, repeats))
-        _say("cold start")
-        started = start.measure(folder, 1 if quick else 7)
-        _say("memory over many frames")
-        soaked = soak.soaked(_plan(folder, 2).settings, frames_of_soak, _made(Path(made) / "soak"))
-        _say("tally and journal over very many frames")
-        grown = growth.of_tally(frames_of_growth), growth.of_journal(frames_of_growth, _made(Path(made) / "growth"))
+        told("stages, beside their floors")
+        found = stages.measure(frames.read(folder), amount.stages)
+        told("the naive pipeline, frame by frame")
+        beside = naive.compare(_plan(folder, 2), frames.read(folder), amount.naive, 2)
+        told("frames a second on two cores")
+        paces = throughput.measure(folder, *amount.throughput)
+        told("peers, frame by frame, and their memory")
+        others = _peers(folder, amount.peers)
+        told("INT8 beside FP32")
+        encodings = tuple(_engines(bundle, batch, amount.engines) for bundle, batch in (("pbc8", 16), ("cells3", 1)))
+        told(f"{len(runs)} whole runs by size, cells and cores, {amount.runs} times")
+        figures = tuple(end_to_end.measure(runs, amount.runs, lambda run: told(f"  {run.source}, {run.size_px}, {run.cores}")))
+        told("cold start")
+        started = start.measure(folder, amount.start)
+        told("memory over many frames")
+        soaked = _soak(folder, amount.soak)
+        told("tally and journal over very many frames")
+        grown = growth.of_tally(amount.growth), growth.of_journal(amount.growth, _made(Path(made) / "growth"))
+        told("the segmenter at several resolutions" if fields else "no labelled fields, so no curve of resolutions")
+        curve = resolution.measure(fields, amount.fields) if fields else None
+    told("done")
     return Results(
         utc=clock.utc_now(),
+        seconds=told.seconds(),
+        quick=amount == QUICK,
         machine=machine.facts(),
-        where=f"real frames, {folder.name}" if images else f"drawn by the phantom, {DRAWN_PX[0]}x{DRAWN_PX[1]}",
+        where=f"real fields, mosaics {folder.name}" if images else f"drawn by the phantom, {DRAWN_PX[0]}x{DRAWN_PX[1]}",
         stages=found,
+        naive=msgspec.convert(msgspec.to_builtins(beside), Beside),
+        throughput=paces,
+        peers=others,
+        engines=encodings,
         runs=figures,
-        naive=msgspec.to_builtins(beside),
-        latency_ms=latency,
         start=started,
         soak=soaked,
+        held_mib=KEPT * 3 * found.size_px[0] * found.size_px[1] / 2**20,
         growth=grown,
+        resolution=curve,
     )
 
 
-def as_text(found: Results) -> str:
-    """The page."""
-    wanted = ("system", "processor", "cores", "memory", "Python", "numpy", "opencv-python-headless", "onnxruntime")
-    facts = "; ".join(f"{name} {found.machine[name]}" for name in wanted if name in found.machine)
-    return "\n".join(
-        [
-            "# Benchmarks: what was measured",
-            "",
-            f"{found.utc}, {facts}.",
-            f"One frame at a time: {found.where}. {NOTICE}",
-            "",
-            "## Stages, one thread",
-            "",
-            stages.as_text(found.stages),
-            "",
-            "## Beside the naive pipeline",
-            "",
-            naive.as_text(msgspec.convert(found.naive, dict[str, Any]) | {"ms": _spreads(found.naive["ms"])}),
-            "",
-            "## Whole runs",
-            "",
-            *_runs(found.runs),
-            "",
-            "## Start, memory, growth",
-            "",
-            *_rest(found),
-            "",
-        ]
-    )
+def _peers(folder: Path, count: int) -> dict[str, Any]:
+    line = ["--images", str(folder), "--frames", str(count)]
+    return peers.measure(peers.options(line))
 
 
-def _runs(lines: Sequence[Figures]) -> Iterator[str]:
-    yield "| frames | size | cores | cells, nucleated a frame | frames/s (least, most) | fixed works | p50 ms | RSS MiB |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for each in lines:
-        run = each.run
-        yield (
-            f"| {run.source} | {run.size_px[0]}x{run.size_px[1]} | {run.cores} | {each.cells:.0f}, {each.nucleated:.0f} | "
-            f"{each.fps:.1f} ({each.fps_least:.1f}, {each.fps_most:.1f}) | {each.work:.2f} | {each.latency_ms:.0f} | "
-            f"{each.rss_mib:.0f} |"
-        )
+def _engines(bundle: str, batch: int, rounds: int) -> dict[str, Any]:
+    return engines.measure(engines.options(["--bundle", bundle, "--batches", str(batch), "--rounds", str(rounds)]))
 
 
-def _rest(found: Results) -> Iterator[str]:
-    begun, soaked, held = found.start, found.soak, [tenth.rss_mib for tenth in found.soak.tenths]
-    yield (
-        f"First counts {begun.first_counts_s:.2f} s after the process was started, median of {begun.repeats}; "
-        f"{begun.ratio:.1f} times what its imports and the opening of both networks take."
-    )
-    yield (
-        f"{soaked.frames} frames: RSS {held[0]:.0f} MiB at most in the first tenth, {held[-1]:.0f} in the last, {soak.PRELOAD} "
-        f"frames held in memory ({_held_mib(found):.0f} MiB) included."
-    )
-    for each in found.growth:
-        yield (
-            f"{each.what}: {each.us[0]:.1f} us a frame in the first tenth of {each.frames} frames, {each.us[1]:.1f} in the "
-            f"last ({each.ratio:.2f}); RSS {each.rss_mib[0]:.0f} and {each.rss_mib[1]:.0f} MiB."
-        )
-
-
-def _latency(plan: app.Plan, count: int) -> tuple[float, ...]:
-    """Milliseconds from capture until counted, without the waiting between threads."""
-    laps: list[float] = []
-    outcome = bench.measure(plan, frames=count, warmup=10, preload=True, on_lap=lambda lap: laps.append(_path_ms(lap)))
-    return tuple(round(taken, 3) for taken in laps[-outcome.frames :])
-
-
-def _path_ms(lap: Lap) -> float:
-    """Frames that are always ready wait between threads for as long as they can."""
-    return lap.end_to_end_ms - lap.stages_ms.get("wait", 0.0)
+def _soak(folder: Path, count: int) -> soak.Outcome:
+    """In a process of its own: memory is what is measured. Raises RuntimeError with its last words."""
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as settings:
+        settings.write(f'engine = {{part = "onnxrt", threads = 1}}\nsource = {{part = "images", path = "{folder}"}}\n')
+        settings.flush()
+        line = [sys.executable, "-m", "benchmarks.soak", "--frames", str(count), "--preload", str(KEPT), "--json"]
+        done = subprocess.run([*line, "--settings", settings.name], capture_output=True, check=False)  # noqa: S603 our own words
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(line)}: {done.stderr.decode().strip().splitlines()[-1:]}")
+    return msgspec.json.decode(done.stdout, type=soak.Outcome)
 
 
 def _plan(folder: Path, threads: int) -> app.Plan:
     source = PartSettings(part="images", options={"path": str(folder)}, where="--images")
-    engine = PartSettings(part="onnxrt", options={"threads": min(threads, len(os.sched_getaffinity(0)))}, where="engine")
-    return app.plan(Settings(source=source, engine=engine, models={NUCLEATED: "pbc8"}))
-
-
-def _spreads(table: dict[str, dict[str, float]]) -> dict[str, bench.Spread]:
-    return {name: msgspec.convert(each, bench.Spread) for name, each in table.items()}
-
-
-def _held_mib(found: Results) -> float:
-    width, height = found.stages.size_px
-    return soak.PRELOAD * 3 * width * height / 2**20
+    engine = PartSettings(part="onnxrt", options={"threads": threads}, where="engine")
+    return app.plan(Settings(source=source, engine=engine, models={NUCLEATED: throughput.BUNDLE}))
 
 
 def _made(folder: Path) -> Path:
@@ -173,8 +157,14 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _say(what: str) -> None:
-    print(f"{clock.utc_now()} {what}", file=sys.stderr, flush=True)
+def draw(found: Results, out: Path) -> None:
+    """All pictures, into a folder."""
+    drawing.latency(out / "latency.svg", found.naive.taken_ms, found.where)
+    drawing.waterfall(out / "stages.svg", found.stages)
+    drawing.scaling(out / "scaling.svg", found.runs)
+    drawing.peers(out / "peers.svg", found.throughput, found.peers["peers"], found.where)
+    if found.resolution is not None:
+        drawing.resolution(out / "resolution.svg", found.resolution)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -184,27 +174,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for results.json, results.md and the pictures")
     parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of real frames; see benchmarks.mosaic")
+    parser.add_argument("--fields", type=Path, help="TXL-PBC's folder or tar: the segmenter at several resolutions too")
+    parser.add_argument("--readme", type=Path, help="put the figures between the marks of this file")
     parser.add_argument("--quick", action="store_true", help="few frames, to see that it works: figures that say nothing")
     asked = parser.parse_args(arguments)
     try:
         asked.out.mkdir(parents=True, exist_ok=True)
-        found = measured([folder.resolve() for folder in asked.images], quick=asked.quick)
+        found = measured([folder.resolve() for folder in asked.images], asked.fields, QUICK if asked.quick else Amount())
     except EdgecellError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     (asked.out / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))
-    (asked.out / "results.md").write_text(as_text(found), encoding="utf-8")
-    drawing.latency(asked.out / "latency.svg", found.latency_ms, f"{found.where}, without waiting for a free thread")
-    drawing.waterfall(asked.out / "stages.svg", found.stages)
-    drawing.scaling(asked.out / "scaling.svg", found.runs)
-    drawing.peers(asked.out / "peers.svg", {"naive pipeline": _naive(found)}, found.where)
-    print(as_text(found))
+    (asked.out / "results.md").write_text(page.as_text(found), encoding="utf-8")
+    draw(found, asked.out)
+    if asked.readme:
+        asked.readme.write_text(page.in_readme(asked.readme.read_text(encoding="utf-8"), found), encoding="utf-8")
+    print(page.as_text(found))
     return 0
-
-
-def _naive(found: Results) -> tuple[float, float, float]:
-    ratio = found.naive["naive_over_edgecell"]
-    return ratio["p10"], ratio["p50"], ratio["p90"]
 
 
 if __name__ == "__main__":

@@ -149,28 +149,28 @@ def found_cells(bundle: Bundle, data: Path, threads: int) -> dict[str, Any]:
     return {"fields": len(fields), "f1": found}
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(asked: argparse.Namespace) -> dict[str, Any]:
     """Everything that was asked for, as plain values. Raises EdgecellError."""
-    bundle = open_bundle(options.bundle, ANY)
-    if options.rounds < 1 or options.threads < 1 or min(options.batches) < 1:
+    bundle = open_bundle(asked.bundle, ANY)
+    if asked.rounds < 1 or asked.threads < 1 or min(asked.batches) < 1:
         raise SettingsError("--rounds, --threads and --batches must be at least 1", fix="give larger numbers")
     by_batch = {}
-    for batch in options.batches:
-        spent = timed(bundle, batch, options.rounds, options.threads)
+    for batch in asked.batches:
+        spent = timed(bundle, batch, asked.rounds, asked.threads)
         ms = {name: msgspec.to_builtins(bench.spread(list(values))) for name, values in spent.wall.items()}
         cpu_ms = {name: float(np.median(values)) for name, values in spent.cpu.items()}
         by_batch[batch] = {"ms": ms, "cpu_ms": cpu_ms, "times_faster": ratios(spent)}
     result = {
         "bundle": bundle.manifest.name,
         "processor": str(processor.look()),
-        "threads": options.threads,
+        "threads": asked.threads,
         "engines": spent.says,
     }
-    result |= {"rounds": options.rounds, "by_batch": by_batch}
-    if options.cells:
-        result["cells"] = right_cells(bundle, options.cells, options.threads, options.most)
-    if options.fields:
-        result["fields"] = found_cells(bundle, options.fields, options.threads)
+    result |= {"rounds": asked.rounds, "by_batch": by_batch}
+    if asked.cells:
+        result["cells"] = right_cells(bundle, asked.cells, asked.threads, asked.most)
+    if asked.fields:
+        result["fields"] = found_cells(bundle, asked.fields, asked.threads)
     return {**result, "notice": NOTICE}
 
 
@@ -205,8 +205,8 @@ def as_text(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *result["engines"].values(), result["notice"]])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """0, or the exit code of what went wrong, with a line on stderr."""
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What is asked for, as it is typed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description="INT8 beside FP32 on each engine.")
     parser.add_argument("--bundle", default="pbc8")
     parser.add_argument(
@@ -218,13 +218,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--most", type=int, default=2000, help="cells at most")
     parser.add_argument("--fields", type=Path, help="TXL-PBC: a segmenter's F1 on its val fields")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0, or the exit code of what went wrong, with a line on stderr."""
+    asked = options(arguments)
     try:
-        result = measure(options)
+        result = measure(asked)
     except EdgecellError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print(json.dumps(result) if options.json else as_text(result))
+    print(json.dumps(result) if asked.json else as_text(result))
     return 0
 
 

@@ -208,9 +208,9 @@ def summary(turns: Turns, warmup: int) -> dict[str, Any]:
     return {"frames": len(laps), "nucleated_per_frame": float(np.mean([lap.nucleated for lap in laps])), "peers": found}
 
 
-def memory_mib(name: str, options: argparse.Namespace) -> float:
+def memory_mib(name: str, asked: argparse.Namespace) -> float:
     """Peak of a process that does this alone, on three frames. Raises SettingsError where it fails."""
-    command = [sys.executable, "-m", "benchmarks.peers", "--images", str(options.images), "--engine", options.engine]
+    command = [sys.executable, "-m", "benchmarks.peers", "--images", str(asked.images), "--engine", asked.engine]
     done = subprocess.run([*command, "--alone", name], capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise SettingsError(f"{name} alone: {done.stderr.strip()}", fix="run it by hand with --alone")
@@ -267,26 +267,26 @@ def as_text(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", result["notice"]])
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(asked: argparse.Namespace) -> dict[str, Any]:
     """Everything that was asked for, as plain values. Raises EdgecellError."""
-    if options.frames < 1:
+    if asked.frames < 1:
         raise SettingsError("--frames must be at least 1", fix="give a larger number")
-    source = PartSettings(part="images", options={"path": str(options.images)}, where="--images")
-    models = {NUCLEATED: options.bundle}
+    source = PartSettings(part="images", options={"path": str(asked.images)}, where="--images")
+    models = {NUCLEATED: asked.bundle}
     run = RunSettings(hang_s=600.0)  # a turn of all peers takes long, and is no hanging camera
-    plan = app.plan(Settings(source=source, engine=engine_from_spec(options.engine), models=models, run=run))
-    images = [load_image(file) for file in listed(options.images)]
-    if options.alone:
-        return {"alone": alone(options.alone, plan, images)}
-    result = {**compare(plan, images, options.frames), "processor": str(processor.look())}
-    result["memory_mib"] = {name: memory_mib(name, options) for name in (EDGECELL, *names(), FIXED)}
-    if options.fields:
-        result["fields"] = right_cells(options.fields)
+    plan = app.plan(Settings(source=source, engine=engine_from_spec(asked.engine), models=models, run=run))
+    images = [load_image(file) for file in listed(asked.images)]
+    if asked.alone:
+        return {"alone": alone(asked.alone, plan, images)}
+    result = {**compare(plan, images, asked.frames), "processor": str(processor.look())}
+    result["memory_mib"] = {name: memory_mib(name, asked) for name in (EDGECELL, *names(), FIXED)}
+    if asked.fields:
+        result["fields"] = right_cells(asked.fields)
     return {**result, "notice": NOTICE}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """0, or the exit code of what went wrong, with a line on stderr."""
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What is asked for, as it is typed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description="edgecell beside others.")
     parser.add_argument("--images", type=Path, required=True, help="a folder of frames of one microscope")
     parser.add_argument("--frames", type=int, default=40)
@@ -295,13 +295,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fields", type=Path, help="TXL-PBC: F1 on its val fields too")
     parser.add_argument("--alone", metavar="NAME", help="peak memory of one alone, in MiB")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0, or the exit code of what went wrong, with a line on stderr."""
+    asked = options(arguments)
     try:
-        result = measure(options)
+        result = measure(asked)
     except EdgecellError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print(result["alone"] if options.alone else json.dumps(result) if options.json else as_text(result))
+    print(result["alone"] if asked.alone else json.dumps(result) if asked.json else as_text(result))
     return 0
 
 

@@ -110,14 +110,14 @@ def process() -> tuple[float, int, int]:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, fds, threads
 
 
-def soaked(chosen: Settings, frames: int, folder: Path) -> Outcome:
-    """Run these settings for so many frames, with a journal and a bus in `folder`, and a listener."""
+def soaked(chosen: Settings, frames: int, folder: Path, preload: int = PRELOAD) -> Outcome:
+    """Run these settings for so many frames, with journal and bus in `folder`, and a listener. preload: frames in memory."""
     run = msgspec.structs.replace(chosen.run, max_frames=frames)
     bus = PartSettings(part="zmq", options={"endpoint": f"ipc://{folder}/bus"}, where="soak")
     journal = JournalSettings(path=str(folder / "journal"))
     plan = app.plan(msgspec.structs.replace(chosen, run=run, publisher=bus, journal=journal))
     watch = Watch(frames)
-    part = type("PreloadedSource", (TimedSource,), {"part": plan.source.part, "watch": watch, "preload": PRELOAD})
+    part = type("PreloadedSource", (TimedSource,), {"part": plan.source.part, "watch": watch, "preload": preload})
     plan = dataclasses.replace(plan, source=dataclasses.replace(plan.source, part=part))
     begun = time.monotonic()
     line = [sys.executable, "-m", "edgecell", "watch", "--json", f"ipc://{folder}/bus"]
@@ -150,13 +150,14 @@ def table(outcome: Outcome) -> str:
 @click.command()
 @click.option("--frames", type=click.IntRange(min=100), default=20_000, show_default=True)
 @click.option("--settings", "file", type=click.Path(path_type=Path), help="Settings of a run; not its bus and journal.")
+@click.option("--preload", type=click.IntRange(min=1), default=PRELOAD, show_default=True, help="Frames held in memory.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def main(frames: int, file: Path | None, as_json: bool) -> None:
+def main(frames: int, file: Path | None, preload: int, as_json: bool) -> None:
     """Run for so many frames and compare the first tenth with the last."""
     phantom = PartSettings(part="phantom", options={"width": 640, "height": 480}, where="soak")
     chosen = settings.load(file) if file else Settings(source=phantom, segmenter=PartSettings(part="stain", where="soak"))
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        outcome = soaked(chosen, frames, Path(folder))
+        outcome = soaked(chosen, frames, Path(folder), preload)
     if as_json:
         click.echo(msgspec.json.encode(outcome))
         return
