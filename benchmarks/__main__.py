@@ -46,21 +46,24 @@ KEPT = 4
 
 
 class Amount(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of everything."""
+    """How much of everything: rounds, frames, turns. throughput: rounds, and seconds of each turn. runs: how often each, and
+    what their frames are divided by. fields: None for all."""
 
     stages: int = 10
     naive: int = 200
     throughput: tuple[int, float] = (5, 4.0)
     peers: int = 24
     engines: int = 30
-    runs: int = 2
+    runs: tuple[int, int] = (2, 1)
     start: int = 11
     soak: int = 1500
     growth: int = 1_000_000
     fields: int | None = None
 
 
-QUICK = Amount(stages=1, naive=12, throughput=(1, 1.0), peers=4, engines=3, runs=1, start=1, soak=200, growth=6000, fields=12)
+QUICK = Amount(
+    stages=1, naive=12, throughput=(1, 1.0), peers=4, engines=3, runs=(1, 10), start=1, soak=200, growth=6000, fields=12
+)
 
 
 class Told:
@@ -82,7 +85,9 @@ def measured(images: Sequence[Path], fields: Path | None, amount: Amount) -> Res
     told = Told()
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as made:
         told("drawing what is drawn")
-        runs = list(end_to_end.prepared(Path(made), images))
+        repeats, fewer = amount.runs
+        drawn = end_to_end.prepared(Path(made), images)
+        runs = [msgspec.structs.replace(run, frames=max(2, run.frames // fewer)) for run in drawn]
         folder = images[0] if images else Path(made) / "{}x{}".format(*DRAWN_PX)
         told("stages, beside their floors")
         found = stages.measure(frames.read(folder), amount.stages)
@@ -94,14 +99,17 @@ def measured(images: Sequence[Path], fields: Path | None, amount: Amount) -> Res
         others = _peers(folder, amount.peers)
         told("INT8 beside FP32")
         encodings = tuple(_engines(bundle, batch, amount.engines) for bundle, batch in (("pbc8", 16), ("cells3", 1)))
-        told(f"{len(runs)} whole runs by size, cells and cores, {amount.runs} times")
-        figures = tuple(end_to_end.measure(runs, amount.runs, lambda run: told(f"  {run.source}, {run.size_px}, {run.cores}")))
+        told(f"{len(runs)} whole runs by size, cells and cores, {repeats} times")
+        figures = tuple(
+            end_to_end.measure(runs, repeats, lambda run: told(f"  {run.source}, {run.size_px}, cores {run.cores}"))
+        )
         told("cold start")
         started = start.measure(folder, amount.start)
         told("memory over many frames")
         soaked = _soak(folder, amount.soak)
-        told("tally and journal over very many frames")
-        grown = growth.of_tally(amount.growth), growth.of_journal(amount.growth, _made(Path(made) / "growth"))
+        told("tally, journal and wire over very many frames")
+        journal = growth.of_journal(amount.growth, _made(Path(made) / "growth"))
+        grown = growth.of_tally(amount.growth), journal, growth.of_wire(amount.growth)
         told("the segmenter at several resolutions" if fields else "no labelled fields, so no curve of resolutions")
         curve = resolution.measure(fields, amount.fields) if fields else None
     told("done")

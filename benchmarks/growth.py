@@ -1,4 +1,4 @@
-"""Whether tally and journal cost as much after a million frames as after the first: the first tenth beside the last.
+"""Whether tally, journal and wire cost as much after a million frames as after the first: the first tenth beside the last.
 
 python -m benchmarks.growth --frames 1000000
 """
@@ -8,6 +8,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -54,6 +55,12 @@ def of_journal(frames: int, folder: Path) -> Growth:
         journal.append(started())
         windows = _windows()
         return _growth("journal", frames // WINDOW, lambda: journal.append(next(windows)), WINDOW)
+
+
+def of_wire(frames: int) -> Growth:
+    """One counts message a window of WINDOW frames, made and encoded."""
+    number = count()
+    return _growth("wire", frames // WINDOW, lambda: to_wire(counts(next(number))), WINDOW)
 
 
 def _growth(what: str, steps: int, step: Callable[[], object], frames: int) -> Growth:
@@ -114,7 +121,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=1_000_000)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="growth-") as folder:
-        found = [of_tally(asked.frames), of_journal(asked.frames, Path(folder))]
+        found = [of_tally(asked.frames), of_journal(asked.frames, Path(folder)), of_wire(asked.frames)]
     print(json.dumps({"growth": msgspec.to_builtins(found), "notice": NOTICE}, indent=2))
 
 

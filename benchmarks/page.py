@@ -19,9 +19,8 @@ def as_text(found: Results) -> str:
     """Markdown."""
     facts = "; ".join(f"{name} {found.machine[name]}" for name in FACTS if name in found.machine)
     lines = ["# Benchmarks: what was measured", "", f"{found.utc}, {found.seconds / 60:.1f} minutes; {facts}."]
-    if found.quick:
-        lines.append("**Few frames, to see that it works: these figures say nothing.**")
-    lines += [f"Where nothing else is said, the frames are: {found.where}. {NOTICE}", ""]
+    lines += _quick(found)
+    lines += ["", f"Where nothing else is said, the frames are: {found.where}. {NOTICE}", ""]
     for title, text in _chapters(found):
         lines += [f"## {title}", "", text, ""]
     return "\n".join(lines)
@@ -33,7 +32,7 @@ def in_readme(text: str, found: Results) -> str:
     _, ended, behind = rest.partition(f"{TO}\n")
     if not begun or not ended:
         raise SettingsError("the README has no lines for the figures", fix=f"write {FROM} and {TO} around them")
-    return "".join((before, begun, "\n".join(_wanted(found)), "\n", ended, behind))
+    return "".join((before, begun, "\n".join((*_wanted(found), *_quick(found))), "\n", ended, behind))
 
 
 def _chapters(found: Results) -> Iterator[tuple[str, str]]:
@@ -49,6 +48,12 @@ def _chapters(found: Results) -> Iterator[tuple[str, str]]:
         yield "Working resolution of the segmenter", resolution.as_text(found.resolution)
     yield "Start", start.as_text(found.start)
     yield "Memory and growth", "\n".join(_growth(found))
+
+
+def _quick(found: Results) -> Iterator[str]:
+    if found.quick:
+        yield ""
+        yield "**Few frames, to see that it works: these figures say nothing.**"
 
 
 def _wanted(found: Results) -> Iterator[str]:

