@@ -19,6 +19,7 @@ from benchmarks.throughput import Alone
 from edgecell import app
 from edgecell.bundle import open_bundle
 from edgecell.errors import SettingsError
+from edgecell.halves import Halves
 from edgecell.segmenters.network.look import Network
 from edgecell.settings import PartSettings
 from edgecell.signature import ANY
@@ -87,7 +88,7 @@ def test_the_network_is_shown_cells_at_the_resolution_that_is_asked_for() -> Non
     assert resolution.works_at(bundle) in resolution.WORK_UM
     image = frames.drawn(1, (640, 400))[0]
     with app.opened(bundle, app.choose("engine", PartSettings(part="onnxrt"))) as engine:
-        looks = [Network(engine, resolution.working_at(bundle, um)).look(image, 0.1) for um in (0.2, 0.4)]
+        looks = [Network(engine, resolution.working_at(bundle, um)).look(Halves(image), 0.1) for um in (0.2, 0.4)]
     assert looks[0].maps["inside"].shape == (1, 50, 80)
     assert looks[1].maps["inside"].shape == (1, 25, 40)
 
