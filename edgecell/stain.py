@@ -8,6 +8,7 @@ the whole way.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -46,21 +47,31 @@ def red_densities(crops: NDArray[np.uint8], spec: Preprocess, white: White | Non
     if not len(crops):
         return np.zeros((0, 3))
     white = white_point(crops) if white is None else white
-    across = (np.arange(0, spec.size_px, EVERY) - (spec.size_px - 1) / 2) * spec.crop_um / spec.size_px
-    beside = np.hypot(across[:, None], across) > BESIDE_UM
-    ratio = crops[:, ::EVERY, ::EVERY][:, beside] / white[:, None, :]
+    pixels = crops.reshape(len(crops), -1, 3).take(_beside(spec.size_px, spec.crop_um), axis=1)
+    ratio = pixels / white[:, None, :]
     density = -np.log(np.clip(ratio, 1 / 255, 1))
     red, green = density[:, :, 0], density[:, :, 1]
     chosen = (green > PALEST) & (green < DENSEST) & (red < green) & (red < DARKEST_RED)
     enough = chosen.mean(axis=1) >= LEAST_SHARE
-    medians = [_median(one[mask]) for one, mask in zip(density[enough], chosen[enough], strict=True)]
+    medians = [_median(density[at], chosen[at]) for at in np.flatnonzero(enough)]
     return np.array(medians, np.float64).reshape(-1, 3)
 
 
-def _median(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(3,) of at least one row of values (M, 3): as numpy's, in a tenth of its time."""
-    ordered, middle = np.sort(values, axis=0), len(values) // 2
-    median: NDArray[np.float32] = (ordered[middle] + ordered[(len(values) - 1) // 2]) / np.float32(2)
+@lru_cache
+def _beside(size_px: int, crop_um: float) -> NDArray[np.intp]:
+    """Which pixels of a crop, row by row, are looked at."""
+    across = (np.arange(0, size_px, EVERY) - (size_px - 1) / 2) * crop_um / size_px
+    rows, columns = np.nonzero(np.hypot(across[:, None], across) > BESIDE_UM)
+    places: NDArray[np.intp] = EVERY * (rows * size_px + columns)
+    places.setflags(write=False)
+    return places
+
+
+def _median(density: NDArray[np.float32], chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(3,) of the rows of density (M, 3) that are chosen, one at least: as numpy's, in a fifth of its time."""
+    values = density.take(np.flatnonzero(chosen), axis=0).T
+    middle = [(values.shape[1] - 1) // 2, values.shape[1] // 2]
+    median: NDArray[np.float32] = np.partition(values, middle, axis=1)[:, middle].sum(axis=1) / np.float32(2)
     return median
 
 
