@@ -106,9 +106,19 @@ def begin(station: Station) -> None:
     """The device runs: what a page is told when it connects."""
     who = {"sample_id": "slide-17", "operator": "ada", "begun_utc": "2026-01-31T12:00:00.000Z", "error": "", "fix": ""}
     station.said["run"] = {"run_id": RUN, "state": "running", **who}
-    station.said["counts"] = json.loads(wire.to_wire(counts_message(run_id=RUN, remarks=("the lamp is darker",)))[1])
+    station.said["counts"] = counts_of()
     station.said["preview"] = previewed()
-    station.said["heartbeat"] = json.loads(wire.to_wire(heartbeat(run_id=RUN))[1])
+    station.said["heartbeat"] = heartbeat_of()
+
+
+def counts_of(**changes: Any) -> Any:
+    """The event `counts`."""
+    return json.loads(wire.to_wire(counts_message(run_id=RUN, **changes))[1])
+
+
+def heartbeat_of(**changes: Any) -> Any:
+    """The event `heartbeat`."""
+    return json.loads(wire.to_wire(heartbeat(run_id=RUN, **changes))[1])
 
 
 def previewed(frame: int = 12, **changes: Any) -> dict[str, Any]:
