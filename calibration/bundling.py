@@ -6,6 +6,7 @@ export -> quantize -> choose the confidence -> test -> golden cells -> features 
 
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -87,7 +88,7 @@ def finish(
     (folder / "CARD.md").write_text(card(recipe, sections, confidence, datasets))
     figures = figures_of(recipe, confidence, tested, root, folder)
     proof = certificate(recipe_sha256, [data.split for data in recipe.data], figures, hold(wanted(recipe), figures, folder))
-    metrics = {name: value for each in tested for name, value in each.metrics().items()}
+    metrics = {name: value for each in tested for name, value in {**each.metrics(), **each.confusion()}.items()}
     return write_manifest(folder, _manifest(recipe, recipe_sha256, confidence, quantization, metrics, datasets), proof)
 
 
@@ -113,7 +114,7 @@ def _manifest(
     recipe_sha256: str,
     confidence: Confidence,
     quantization: Quantization,
-    metrics: dict[str, Metric],
+    metrics: Mapping[str, Metric | Mapping[str, Metric]],
     datasets: list[Dataset],
 ) -> Manifest:
     spec, width = recipe.preprocess, recipe.network.widths[-1]

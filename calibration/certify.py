@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from calibration import split
 from calibration.recipe import Recipe
 from calibration.tested import Tested, measure
@@ -106,7 +108,8 @@ def _named(file: str) -> str:
 
 
 def certify(recipe: Recipe, recipe_sha256: str, bundle: Bundle, root: Path) -> Bundle:
-    """Measure a bundle as it stands, hold it to the recipe's limits and write its certificate; nothing else changes.
+    """Measure a bundle as it stands, hold it to the recipe's limits and write its certificate, and into its manifest what its
+    cells are taken for (edgecell.correction); nothing else changes.
 
     An older certificate and its signature give way. Raises SettingsError for a recipe of another bundle, BundleError when a
     limit is missed, BundleMismatch when the models do not reach the figures of their own manifest; then nothing is written.
@@ -124,7 +127,8 @@ def certify(recipe: Recipe, recipe_sha256: str, bundle: Bundle, root: Path) -> B
             raise BundleMismatch(f"{folder}: {name} is {figure} here, its manifest says {said}", fix=fix)
     limits = hold(wanted(recipe), figures, folder)
     proof = certificate(recipe_sha256, [data.split for data in recipe.data], figures, limits)
-    return write_manifest(folder, manifest, proof)
+    confusion = {name: table for each in tested for name, table in each.confusion().items()}
+    return write_manifest(folder, msgspec.structs.replace(manifest, metrics={**manifest.metrics, **confusion}), proof)
 
 
 def commit() -> str:

@@ -76,7 +76,8 @@ class Figures:
 
     tolerant: accuracy with tolerance groups; None without groups. macro, weighted: over the classes with ENOUGH cells, None
     without one; without_reject: macro over those of them that are cells, None where that is the same.
-    confusion: cells by (truth, called). auc, beside_float: None where they were not measured.
+    confusion: cells by (truth, called). decided_as: the same of those decided, with a last column for the others.
+    auc, beside_float: None where they were not measured.
     """
 
     accuracy: Share
@@ -85,6 +86,7 @@ class Figures:
     wrong: Share
     classes: tuple[ClassFigures, ...]
     confusion: tuple[tuple[int, ...], ...]
+    decided_as: tuple[tuple[int, ...], ...] = ()
     tolerant: Share | None = None
     macro: Averages | None = None
     weighted: Averages | None = None
@@ -160,6 +162,8 @@ def figures(
     n, sure = len(truth), int(decided.sum())
     confusion = np.zeros((len(names), len(names)), np.int64)
     np.add.at(confusion, (truth, predicted), 1)
+    decided_as = np.zeros((len(names), len(names) + 1), np.int64)
+    np.add.at(decided_as, (truth, np.where(decided, predicted, len(names))), 1)
     allowed = tolerated(names, tolerant)
     enough = np.flatnonzero(confusion.sum(axis=1) >= ENOUGH).tolist()
     cells = [number for number in enough if names[number] not in reject]
@@ -170,6 +174,7 @@ def figures(
         wrong=Share(count=int((~right & decided).sum()), n=n),
         classes=tuple(_class(name, number, confusion, allowed) for number, name in enumerate(names)),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
+        decided_as=tuple(tuple(row) for row in decided_as.tolist()),
         tolerant=Share(count=int(confusion[allowed].sum()), n=n) if tolerant else None,
         macro=averages(confusion, enough, names) if enough else None,
         weighted=averages(confusion, enough, names, weighted=True) if enough else None,

@@ -15,6 +15,7 @@ from calibration.paired import paired
 from calibration.recipe import Recipe
 from edgecell.bundle import LOGITS, Confidence, Encoding, Metric
 from edgecell.certificate import Figure
+from edgecell.correction import CONFUSION, UNDECIDED
 
 LOG = logging.getLogger("edgecell.calibration")
 ENCODINGS: tuple[Encoding, ...] = ("u8s8", "float", "s8s8")
@@ -69,6 +70,16 @@ class Tested:
         named = {f"{self.prefix}.{name}": value for name, value in (("accuracy_low", low), ("accuracy_high", high))}
         values = {name: figure.value for name, figure in self.figures().items()}
         return {f"{self.prefix}.cells": float(self.int8.accuracy.n), **values, **named}
+
+    def confusion(self) -> dict[str, dict[str, Metric]]:
+        """As the manifest lists it for `edgecell.correction`: for each class that has cells, how many of them the device would
+        count as what."""
+        names = [each.name for each in self.int8.classes]
+        tables: dict[str, dict[str, Metric]] = {
+            name: {to: float(count) for to, count in zip([*names, UNDECIDED], row, strict=True) if count}
+            for name, row in zip(names, self.int8.decided_as, strict=True)
+        }
+        return {f"{self.prefix}{CONFUSION}{name}": table for name, table in tables.items() if table}
 
 
 def of_share(share: Share) -> Figure:

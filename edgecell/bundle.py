@@ -36,7 +36,7 @@ Metric = float | str | None
 class CellClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One class that the model tells apart, in the order of its outputs.
 
-    lineage: e.g. "granulocytic", "" if none. in_differential: whether decided cells of it are part of the differential's 100 %.
+    lineage: e.g. "granulocytic", "blast" or both. in_differential: whether decided cells of it are part of the 100 %.
     loinc: LOINC code of its percentage (per 100 cells outside the differential), or "". "reject" is no cell: counted as unsure.
     """
 
