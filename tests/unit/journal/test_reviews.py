@@ -1,20 +1,26 @@
 """Reviews: what stands of what people said, and that it is kept, whoever says it and whatever happens meanwhile."""
 
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
+from bus_messages import CLASSES
 from journal_windows import filled, started, window
 from reviewed_runs import said
 
+from edgecell import tally
+from edgecell.bundle import CellClass
 from edgecell.errors import JournalError, SettingsError
-from edgecell.journal import store
+from edgecell.journal import replay, store
 from edgecell.journal.cells import RunCells
-from edgecell.journal.events import Action, Reviewed, SampleErased
+from edgecell.journal.events import Action, Reviewed, SampleErased, Window
 from edgecell.journal.journal import Journal, held
 from edgecell.journal.reader import State
 from edgecell.journal.reviewing import review, sign_off
 from edgecell.journal.reviews import FILE, ReviewReader, Reviews, reviews_of, standing
+from edgecell.messages import Tally
 
 NEUTROPHIL, UNSURE_CELL, EDGE = (0, 0), (0, 1), (0, 2)
 """Of every frame of the made runs: decided, undecided lymphocyte, excluded."""
@@ -152,6 +158,52 @@ def test_a_run_can_be_reviewed_while_it_goes_on(tmp_path: Path) -> None:
         assert (cells.machine.cells_total, cells.reviewed().counts) == (12, {"neutrophil": 3, "erythroblast": 1})
         with pytest.raises(JournalError, match="going on in another process"), Reviews.open(tmp_path) as reviews:
             sign_off(reviews, cells, "anna")
+
+
+def test_a_second_look_reads_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = list[int]()
+
+    def spy(total: Tally, window: Window, classes: Mapping[str, CellClass]) -> Tally:
+        counted.append(window.sequence)
+        return replay_counted(total, window, classes)
+
+    replay_counted = replay.counted
+    monkeypatch.setattr(replay, "counted", spy)
+    with Journal.open(tmp_path) as journal:
+        filled(journal, windows=3, complete=False)
+        cells = RunCells.open(tmp_path, "run-a")
+        assert counted == [0, 1, 2]
+        pages = cells.view("all"), cells.view("unsure")
+        cells.refresh(tmp_path)
+        assert (cells.view("all") is pages[0], cells.view("unsure") is pages[1], counted) == (True, True, [0, 1, 2])
+        said(tmp_path, "confirm", NEUTROPHIL)
+        counted.clear()
+        cells.refresh(tmp_path)
+        assert (cells.view("all") is pages[0], cells.view("unsure") is pages[1], counted) == (True, False, [])
+        journal.append(window(3), state=State(body=b""))
+        cells.refresh(tmp_path)
+        assert (len(cells.view("all")), counted) == (24, [3])
+
+
+def test_red_cells_are_counted_and_not_listed(tmp_path: Path) -> None:
+    """There are a hundred of them to each white cell, and nothing to see of them."""
+    whole = window(0)
+    kinds = [msgspec.structs.replace(cell, kind="red", label=cell.label and "red") for cell in whole.cells[:3]]
+    red = [msgspec.structs.replace(kinds[0], decided=True), msgspec.structs.replace(kinds[1], decided=True), kinds[2]]
+    message = msgspec.json.decode(whole.message)
+    message |= {"counts": {"neutrophil": 1, "red": 2}, "cumulative": {"neutrophil": 1, "red": 2}, "unsure": 1}
+    message["differential"] = tally.differential(Tally(counts={"neutrophil": 1, "red": 2}), CLASSES)
+    changed = msgspec.structs.replace(whole, cells=(*red, *whole.cells[3:]), message=msgspec.Raw(msgspec.json.encode(message)))
+    with Journal.open(tmp_path) as journal:
+        journal.append(started())
+        journal.append(changed, state=State(body=b""))
+    cells = RunCells.open(tmp_path, "run-a")
+    assert (cells.differs, cells.machine.counts) == ("", {"neutrophil": 1, "red": 2})
+    assert cells.view("all", "time") == [(1, 0), (1, 1), (1, 2)]
+    assert cells.labels == ["neutrophil", "lymphocyte", "erythroblast", "red"]
+    assert said(tmp_path, "relabel", (1, 0), label="red").reviewed().counts == {"red": 3}
+    with pytest.raises(JournalError, match="no cell 0:0"):
+        said(tmp_path, "confirm", (0, 0))
 
 
 def test_a_sign_off_holds_what_was_signed_until_something_is_said_after_it(folder: Path) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -32,10 +33,10 @@ from edgecell.journal.verify import Verified, verify
 from edgecell.signature import new_keys, read_public, signed_by
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs, of which run-a is reviewed in five events."""
-    path = tmp_path / "journal"
+    path = tmp_path_factory.mktemp("reviewed") / "journal"
     with Journal.open(path) as journal:
         filled(journal, windows=2)
         filled(journal, windows=1, run_id="run-b", sample_id="other-18")
@@ -44,6 +45,12 @@ def folder(tmp_path: Path) -> Path:
     said(path, "undo", (0, 1), by="ben")
     signed(path, by="anna")
     return path
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(whole, tmp_path / "journal"))
 
 
 def change(folder: Path, how: str, *values: object, file: str = FILE) -> None:
@@ -216,9 +223,9 @@ from edgecell.journal.reviews import Reviews
 folder = Path(sys.argv[1])
 cells = RunCells.open(folder, "run-a")
 with Reviews.open(folder) as reviews:
-    while True:
+    for _ in range(int(sys.argv[2])):
         for action, label in (("relabel", "lymphocyte"), ("reject", ""), ("confirm", "")):
-            review(reviews, cells, [(0, 0), (0, 1), (1, 0)], action, label, "anna")
+            review(reviews, cells, [(0, 0), (0, 1), (1, 0)], action, label, sys.argv[3])
             print(flush=True)
 """
 
@@ -226,7 +233,7 @@ with Reviews.open(folder) as reviews:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_kill_between_events_leaves_whole_words_and_all_that_were_told(folder: Path, seed: int) -> None:
     """Each word is of three cells: it is there for all of them or for none, and once it was told it is there."""
-    line = [sys.executable, "-c", WRITER, str(folder)]
+    line = [sys.executable, "-c", WRITER, str(folder), "1000000", "anna"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, env=ENVIRONMENT) as writer:
         assert writer.stdout is not None
         told = sum(writer.stdout.readline() == b"\n" for _ in range(random.Random(seed).randint(2, 12)))
@@ -241,6 +248,17 @@ def test_a_kill_between_events_leaves_whole_words_and_all_that_were_told(folder:
     with Reader.open(folder) as journal, ReviewReader.open(folder) as reader:
         assert replay(journal, "run-a", reader).differs == ""
     assert RunCells.open(folder, "run-a").reviewed().cells_total == 12
+
+
+def test_two_people_at_once_lose_nothing_of_each_other(folder: Path) -> None:
+    lines = [[sys.executable, "-c", WRITER, str(folder), "3", name] for name in ("carla", "dora")]
+    both = [subprocess.Popen(line, stdout=subprocess.DEVNULL, env=ENVIRONMENT) for line in lines]
+    assert [each.wait(PATIENCE_S) for each in both] == [0, 0]
+    with ReviewReader.open(folder) as reader:
+        words = [event.operator for position, event in reader.of("run-a") if position > 5]
+    assert {name: words.count(name) for name in ("carla", "dora")} == {"carla": 27, "dora": 27}
+    assert verify(folder).whole
+    assert {*standing(folder, "run-a").operators} == {"anna", "ben", "carla", "dora"}
 
 
 @pytest.mark.parametrize("seed", range(20))
