@@ -1,16 +1,26 @@
-"""A reviewed run in a journal, for the tests of its report: 300 made cells, a quality check before it, three cells reviewed."""
+"""Runs in a journal, for the tests of their reports: one reviewed, with a quality check before it, and a marrow."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import msgspec
+from bus_messages import counts_message
+from journal_windows import started
 from made_run import made
 
+from edgecell import tally
+from edgecell.bundle import CellClass, Group
 from edgecell.journal.cells import RunCells
-from edgecell.journal.events import QualityChecked, QualityRow
+from edgecell.journal.events import FrameFate, QualityChecked, QualityRow, RecordedCell, Window
 from edgecell.journal.journal import Journal
+from edgecell.journal.reader import State
 from edgecell.journal.reviewing import review, sign_off
 from edgecell.journal.reviews import Reviews, standing
 from edgecell.journal.standing import Standing
+from edgecell.messages import FrameFates, Tally
 from edgecell.report.run import RunReport, collect
+from edgecell.wire import frames_of, to_wire
 
 RUN = "run-a"
 ODD = "=1+1|Σ^17&<b>~\\ 血 \u202e\r\nOBX|"
@@ -18,8 +28,8 @@ ODD = "=1+1|Σ^17&<b>~\\ 血 \u202e\r\nOBX|"
 ADA = "Ada L. <i>&"
 
 
-def checked(**changes: object) -> QualityChecked:
-    fields: dict[str, object] = {
+def checked(**changes: Any) -> QualityChecked:
+    fields: dict[str, Any] = {
         "utc": "2026-01-31T08:00:00.000Z",
         "clock_synced": True,
         "device_id": "bench-3",
@@ -34,7 +44,7 @@ def checked(**changes: object) -> QualityChecked:
         ),
         "passed": False,
     }
-    return QualityChecked(**{**fields, **changes})  # type: ignore[arg-type]
+    return QualityChecked(**{**fields, **changes})
 
 
 def reviewed_run(folder: Path, sample_id: str = "slide-17", cells: int = 300) -> None:
@@ -50,6 +60,53 @@ def reviewed_run(folder: Path, sample_id: str = "slide-17", cells: int = 300) ->
         review(reviews, known, known.view("label:neutrophil")[:1], "reject", "", ADA)
         known.refresh(folder)
         sign_off(reviews, known, ADA)
+
+
+_MARROW: tuple[tuple[str, Group, str], ...] = (
+    ("blast", "leukocyte", "blast"),
+    ("myelocyte", "leukocyte", "granulocytic"),
+    ("erythroblast", "erythroid", "erythroid"),
+)
+MARROW = {
+    "blast": CellClass(name="blast", abbreviation="BLA", group="leukocyte", lineage="blast", in_differential=True),
+    "myelocyte": CellClass(
+        name="myelocyte", abbreviation="MYB", group="leukocyte", lineage="granulocytic", in_differential=True
+    ),
+    "erythroblast": CellClass(
+        name="erythroblast", abbreviation="EBO", group="erythroid", lineage="erythroid", in_differential=True
+    ),
+}
+
+
+def marrow_run(folder: Path, counts: Mapping[str, int], **changes: Any) -> None:
+    """A run of one frame with so many decided cells of each class, of MARROW unless changed. changes: to what it began with."""
+    begun = started(**{"classes": MARROW, "specimen": "marrow", **changes})
+    counts = {label: count for label, count in counts.items() if count}
+    labels = [label for label, count in counts.items() for _ in range(count)]
+    cells = tuple(
+        RecordedCell(0, index, "nucleated", label, 0.99, True, None, (0, 0, 9, 9)) for index, label in enumerate(labels)
+    )
+    total = Tally(counts=dict(counts), frames=FrameFates(captured=1, processed=1))
+    message = counts_message(
+        counts=dict(counts),
+        cumulative=dict(counts),
+        unsure=0,
+        excluded={},
+        cells_total=len(cells),
+        frames=frames_of(total.frames),
+        gated_reasons={},
+        dropped_reasons={},
+        differential=tally.differential(total, begun.classes),
+        stop=None,
+        journal_position=None,
+        chain_head="",
+    )
+    topic, payload = to_wire(message)
+    frames = (FrameFate(0, 1, "processed"),)
+    window = Window(run_id=RUN, sequence=0, frames=frames, cells=cells, topic=topic, message=msgspec.Raw(payload))
+    with Journal.open(folder) as journal:
+        journal.append(begun)
+        journal.append(window, state=State(body=b""))
 
 
 def collected(folder: Path, run_id: str = RUN) -> tuple[RunReport, Standing]:

@@ -13,7 +13,8 @@ from edgecell.journal.reader import Reader
 from edgecell.journal.reviews import standing
 from edgecell.messages import NOTICE
 from edgecell.report import fhir, form, hl7, run, table, words
-from edgecell.report.lines import Figure, lines
+from edgecell.report.corrected import corrected
+from edgecell.report.lines import Figure, Line, lines
 from edgecell.report.run import RunReport
 from edgecell.settings import JournalSettings
 
@@ -28,6 +29,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--csv", "csv_file", metavar="FILE", type=_FILE, help="Write every figure as a table.")
 @click.option("--fhir", "fhir_file", metavar="FILE", type=_FILE, help="Write a FHIR R4B Bundle (JSON), status preliminary.")
 @click.option("--hl7", "hl7_file", metavar="FILE", type=_FILE, help="Write an HL7 v2.5.1 ORU^R01 message, status preliminary.")
+@click.option("--correct", is_flag=True, help="Correct the machine's differential for what its classifier confuses, beside it.")
 @click.option("--json", "as_json", is_flag=True, help="All of the report as JSON on stdout.")
 def command(
     run_id: str,
@@ -36,6 +38,7 @@ def command(
     csv_file: Path | None,
     fhir_file: Path | None,
     hl7_file: Path | None,
+    correct: bool,
     as_json: bool,
 ) -> None:
     """Report what RUN counted: the differential with its limits, as the machine has it and as people reviewed it.
@@ -56,6 +59,8 @@ def command(
     known = _run(folder, run_id)
     said = standing(folder, known)
     report = run.collect(folder, known, said)
+    if correct:
+        report = corrected(report)
     forms: list[tuple[str, Path | None, Callable[[], bytes]]] = [
         ("--pdf", pdf_file, lambda: form.pdf(folder, report, said)),
         ("--csv", csv_file, lambda: table.write(report)),
@@ -91,12 +96,21 @@ def _text(report: RunReport) -> str:
         *(f"WARNING: {told}" for told in words.warnings(report)),
         f"{'':28}{'machine':>26}{'reviewed':>26}",
     ]
-    rows = [f"{words.title(line.name):28}{_figure(line.machine):>26}{_figure(line.reviewed):>26}" for line in lines(report)]
+    rows = [
+        f"{words.title(line.name):28}{_figure(line, line.machine):>26}{_figure(line, line.reviewed):>26}"
+        for line in lines(report)
+    ]
     frames = ", ".join(f"{n} {fate}" for fate, n in msgspec.structs.asdict(report.frames).items() if n)
-    return "\n".join(printable(line) for line in [*head, *rows, f"frames: {frames}"])
+    below = [f"frames: {frames}", *words.lacking(report), *([words.correction(report)] if report.corrected else [])]
+    return "\n".join(printable(line) for line in [*head, *rows, *below])
 
 
-def _figure(figure: Figure) -> str:
-    if figure.percent is not None:
-        return f"{figure.cells} {figure.percent:.1f} % ({figure.low:.1f}-{figure.high:.1f})"
-    return f"{figure.cells}" if figure.per_100 is None else f"{figure.cells} {figure.per_100:.1f} per 100"
+def _figure(line: Line, figure: Figure) -> str:
+    count = "" if figure.cells is None or line.value == "ratio" else f"{figure.cells} "
+    value: float | None = getattr(figure, line.value)
+    if line.value == "cells" or value is None:
+        return count.strip()
+    if line.value == "per_100":
+        return f"{count}{value:.1f} per 100"
+    high = "" if figure.high is None else f"{figure.high:.1f}"
+    return f"{count}{value:.1f}{' %' if line.value == 'percent' else ''} ({figure.low:.1f}-{high})"

@@ -19,8 +19,7 @@ UCUM = "http://unitsofmeasure.org"
 TERMS = "http://terminology.hl7.org/CodeSystem"
 SPECIMENS = {"blood": ("BLD", "Whole blood"), "marrow": ("MAR", "Marrow")}
 """HL7's table 0487. Of lavage fluid it has no code that says from where."""
-UNITS = {"percent": ("%", "%"), "low": ("%", "%"), "high": ("%", "%"), "per_100": ("/100 white cells", "/100{WBCs}")}
-CELLS = ("cells", "{cells}")
+FRAMES = "{frames}"
 
 Resource = dict[str, Any]
 
@@ -49,9 +48,11 @@ def bundle(report: RunReport) -> Resource:
 
 
 def _report(report: RunReport, observations: list[Resource]) -> Resource:
-    conclusion = ". ".join([report.notice.rstrip("."), words.reviewing(report), *words.warnings(report)]) + "."
+    conclusion = (
+        ". ".join([report.notice.rstrip("."), words.reviewing(report), *words.warnings(report), *words.lacking(report)]) + "."
+    )
     signed = report.review.signed_off
-    told = {
+    resource = {
         **_resource(report, "DiagnosticReport", "report", f"{report.notice} {loinc.NOTICE}"),
         "identifier": [{"system": "urn:edgecell:run", "value": words.plain(report.run_id)}],
         "status": "preliminary",
@@ -62,37 +63,44 @@ def _report(report: RunReport, observations: list[Resource]) -> Resource:
         "conclusion": conclusion,
         **({"resultsInterpreter": [{"display": words.plain(signed.operator)}]} if signed else {}),
     }
-    return _dated(_timed(told, report), report, "issued")
+    return _dated(_timed(resource, report), report, "issued")
 
 
 def _observation(report: RunReport, line: Line) -> Resource:
     """The value is as reviewed. Components give all figures, as the machine has them and as reviewed."""
-    value = _value(line, line.reviewed)
     sides = (("machine", line.machine), ("reviewed", line.reviewed))
     parts = [
-        _part(f"{side}-{name}", number, UNITS.get(name, CELLS))
+        _part(f"{side}-{name}", number, line.unit(name))
         for side, figure in sides
         for name, number in zip(Figure._fields, figure, strict=True)
         if number is not None
     ]
-    told = {**_basic(report, line.name, _code(line.loinc, words.title(line.name))), **value, "component": parts}
+    told = {**_basic(report, line.name, _code(line.loinc, words.title(line.name))), **_value(line), "component": parts}
+    method = _method(report, line)
+    return {**told, "method": {"text": words.plain(method)}} if method else told
+
+
+def _method(report: RunReport, line: Line) -> str:
+    """Of its limits."""
     if line.part == "differential":
-        told["method"] = {"text": report.machine.differential.method}
-    return told
+        return report.machine.differential.method
+    if line.part == "marrow" and report.marrow is not None:
+        return report.marrow.reviewed.method
+    return words.correction(report) if line.part == "corrected" else ""
 
 
-def _value(line: Line, figure: Figure) -> Resource:
-    number: float | None = getattr(figure, line.value)
-    if number is None:  # the differential has no cell at all
+def _value(line: Line) -> Resource:
+    number: float | None = getattr(line.told, line.value)
+    if number is None:  # no cell that it could be of
         return {"dataAbsentReason": {"coding": [_coding(f"{TERMS}/data-absent-reason", "not-a-number", "Not a Number (NaN)")]}}
-    return {"valueQuantity": _quantity(number, UNITS.get(line.value, CELLS))}
+    return {"valueQuantity": _quantity(number, line.unit(line.value))}
 
 
 def _frames(report: RunReport) -> Resource:
     fates = msgspec.structs.asdict(report.frames)
-    captured = {"valueQuantity": _quantity(fates.pop("captured"), ("frames", "{frames}"))}
-    parts = [_part(fate, count, ("frames", "{frames}")) for fate, count in fates.items()]
-    parts += [_part(f"gated: {words.plain(why)}", n, ("frames", "{frames}")) for why, n in report.gated_reasons.items()]
+    captured = {"valueQuantity": _quantity(fates.pop("captured"), FRAMES)}
+    parts = [_part(fate, count, FRAMES) for fate, count in fates.items()]
+    parts += [_part(f"gated: {words.plain(why)}", n, FRAMES) for why, n in report.gated_reasons.items()]
     return {**_basic(report, "frames", _code("", "frames captured")), **captured, "component": parts}
 
 
@@ -178,13 +186,14 @@ def _dated(told: Resource, report: RunReport, field: str) -> Resource:
     return {**told, field: report.ended.utc} if report.ended and report.clock_synced else told
 
 
-def _part(name: str, number: float, unit: tuple[str, str]) -> Resource:
+def _part(name: str, number: float, unit: str) -> Resource:
     return {"code": _code("", name), "valueQuantity": _quantity(number, unit)}
 
 
-def _quantity(number: float, unit: tuple[str, str]) -> Resource:
-    name, code = unit
-    return {"value": round(number, 4), "unit": name, "system": UCUM, "code": code}
+def _quantity(number: float, unit: str) -> Resource:
+    """unit: UCUM's code, which is what a person reads too, without the braces."""
+    name = unit.replace("{", " ").replace("}", "").strip()
+    return {"value": round(number, 4), "unit": name, "system": UCUM, "code": unit}
 
 
 def _code(code: str, text: str) -> Resource:

@@ -14,7 +14,6 @@ from edgecell.report.run import RunReport
 
 LOCAL = "99EDGECELL"
 """Coding system of what has no LOINC code."""
-UNITS = {"percent": "%", "low": "%", "high": "%", "per_100": "/100{WBCs}"}
 _ESCAPES = {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\", "\r": "\\X0D\\", "\n": "\\X0A\\"}
 
 
@@ -53,7 +52,9 @@ def _segments(report: RunReport) -> Iterator[str]:
     began, ended = _time(report.began_utc), _time(report.ended.utc) if report.ended else ""
     panel = _code(loinc.PANELS.get(report.specimen, ""), "cell differential")
     yield "|".join(["OBR", "1", "", escaped(report.run_id), panel, "", "", began, ended, *[""] * 13, ended, "", "HM", "P"])
-    notes = [report.notice, words.reviewing(report), *words.warnings(report), loinc.NOTICE]
+    notes = [report.notice, words.reviewing(report), *words.warnings(report), *words.lacking(report), loinc.NOTICE]
+    if report.corrected is not None:
+        notes.append(words.correction(report))
     if not report.clock_synced:
         notes.append("the clock of the device was not set: all times here mean nothing")
     yield from (f"NTE|{number}||{escaped(note)}" for number, note in enumerate(notes, 1))
@@ -69,7 +70,7 @@ def _figures(report: RunReport) -> Iterator[str]:
                 code = line.loinc if who == "reviewed" and name == line.value else ""
                 if number is not None:
                     what = _code(code, f"{words.title(line.name)} {who} {name}")
-                    yield f"{what}||{round(number, 4)}|{UNITS.get(name, '{cells}')}^^UCUM"
+                    yield f"{what}||{round(number, 4)}|{line.unit(name)}^^UCUM"
     for fate in report.frames.__struct_fields__:
         yield f"{_code('', f'frames {fate}')}||{getattr(report.frames, fate)}|{{frames}}^^UCUM"
 

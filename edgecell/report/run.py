@@ -12,6 +12,7 @@ import msgspec
 
 from edgecell import tally
 from edgecell.bundle import CellClass, Specimen
+from edgecell.correction import Corrected
 from edgecell.errors import JournalError
 from edgecell.journal.chainfile import Row
 from edgecell.journal.events import QualityRow, RunEnded, RunStarted, Window
@@ -19,6 +20,7 @@ from edgecell.journal.reader import Reader, RunSummary
 from edgecell.journal.replay import replay
 from edgecell.journal.revised import revised
 from edgecell.journal.standing import Standing
+from edgecell.marrow import Marrow, ratios
 from edgecell.messages import NOTICE, Exclusion, FrameFates, PixelUmSource, Tally
 from edgecell.wire import CountsMessage, Differential, Frames, Stop
 
@@ -94,11 +96,21 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     key: str
 
 
+class Ratios(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a bone marrow, by the machine's counts and as reviewed."""
+
+    machine: Marrow
+    reviewed: Marrow
+
+
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """One run. windows_invalid: those in which something was wrong on the device, by what. specimen: "" for a run that was
     recorded before the journal told. frames: of the last window; a run that goes on has frames in flight.
 
     classes: what the labels mean, in the order of the differential. reviewed: as machine, where nobody has reviewed.
+
+    marrow: of a run with that specimen. corrected: the machine's differential without the classifier's known confusion, where
+    that was asked for; it stands beside the others.
     """
 
     notice: str = NOTICE
@@ -126,6 +138,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     machine: Counted
     reviewed: Counted
     review: Review
+    marrow: Ratios | None
+    corrected: Corrected | None = None
     models: tuple[UsedModel, ...]
     quality_check: Check | None
     journal: Place
@@ -184,12 +198,15 @@ def _report(
     check: Check | None,
 ) -> RunReport:
     row, message = last
+    classes = started.classes
     machine = Tally(
         counts=message.cumulative,
         unsure=message.unsure,
         excluded=msgspec.convert(message.excluded, dict[Exclusion, int]),
         frames=msgspec.convert(message.frames, FrameFates, from_attributes=True),
     )
+    reviewed = _reviewed(run.run_id, machine, said, classes)
+    marrow = Ratios(machine=ratios(machine.counts, classes), reviewed=ratios(reviewed.counts, classes))
     return RunReport(
         run_id=run.run_id,
         sample_id=started.sample_id,
@@ -211,10 +228,11 @@ def _report(
         pixel_um=message.pixel_um,
         pixel_um_source=message.pixel_um_source,
         domain=message.domain,
-        classes=tuple(started.classes.values()),
-        machine=_counted(machine, started.classes),
-        reviewed=_counted(_reviewed(run.run_id, machine, said, started.classes), started.classes),
+        classes=tuple(classes.values()),
+        machine=_counted(machine, classes),
+        reviewed=_counted(reviewed, classes),
         review=_review(said),
+        marrow=marrow if started.specimen == "marrow" else None,
         models=_models(started, message),
         quality_check=check,
         journal=Place(

@@ -53,6 +53,20 @@ def reviewing(report: RunReport) -> str:
     return f"{done}; signed off by {plain(signed.operator)}, {time(signed.utc, signed.clock_synced)}{stale}"
 
 
+def lacking(report: RunReport) -> list[str]:
+    """Which ratios of a marrow cannot be told, and why."""
+    return [] if report.marrow is None else list(report.marrow.reviewed.missing)
+
+
+def correction(report: RunReport) -> str:
+    """How the differential was corrected; "" where it was not."""
+    found = report.corrected
+    if found is None:
+        return ""
+    known = f"what {plain(found.bundle)} confused of {found.cells} labelled cells of {plain(found.dataset)}"
+    return f"corrected for {known}, from {found.n} decided cells; it replaces no count ({found.method})"
+
+
 def warnings(report: RunReport) -> list[str]:
     """What a reader must know before they read the counts."""
     told = [f"{n} of {report.windows} windows are not valid: {plain(why)}" for why, n in report.windows_invalid.items()]

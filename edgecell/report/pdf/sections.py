@@ -8,8 +8,7 @@ from reportlab.platypus import CondPageBreak, Image, KeepTogether, Spacer
 
 from edgecell.report import words
 from edgecell.report.gallery import Group
-from edgecell.report.lines import Figure, Line, lines
-from edgecell.report.pdf.bars import WIDTH, axis, bars
+from edgecell.report.pdf import figures
 from edgecell.report.pdf.style import (
     BODY,
     BOLD,
@@ -36,9 +35,9 @@ Flow = Iterator[Any]
 
 def story(report: RunReport, groups: Sequence[Group]) -> list[Any]:
     """All of it, in order."""
-    parts = (_head(report), _differential(report), _apart(report), _frames(report), _review(report), _models(report))
-    more = (_quality(report), _journal(report), _gallery(groups))
-    return [flowable for part in (*parts, *more) for flowable in part]
+    below = (_frames, _review, _models, _quality, _journal)
+    parts = (_head(report), figures.all_of(report), *(section(report) for section in below), _gallery(groups))
+    return [flowable for part in parts for flowable in part]
 
 
 def _head(report: RunReport) -> Flow:
@@ -70,59 +69,6 @@ def _head(report: RunReport) -> Flow:
 
 def _named(name: str, value: str) -> tuple[Any, Any]:
     return paragraph(name, BOLD), paragraph(value)
-
-
-def _differential(report: RunReport) -> Flow:
-    rows = [line for line in lines(report) if line.part == "differential"]
-    reviewed = report.review.cells > 0
-    most = axis(figure for line in rows for figure in (line.machine, line.reviewed))
-    yield paragraph("Differential", HEADING)
-    heads = ["Class", "Machine", "%", "95 % limits", "Reviewed", "%", "95 % limits", f"0 to {most:.0f} %"]
-    styles = [BOLD, *[BOLD_RIGHT] * 6, BOLD]
-    body = [_class(line, reviewed, most) for line in rows]
-    total = [report.machine.differential.n, "", "", report.reviewed.differential.n if reviewed else "-", "", ""]
-    foot = [paragraph("All", BOLD), *(paragraph(str(value), BOLD_RIGHT) for value in total), ""]
-    head = [paragraph(text, style) for text, style in zip(heads, styles, strict=True)]
-    yield table([head, *body, foot], [104, 44, 34, 60, 48, 34, 60, WIDTH + 8], heads=1)
-    yield Spacer(1, 3)
-    method, confidence = report.machine.differential.method, report.machine.differential.confidence
-    which = "Blue: machine, orange: as reviewed" if reviewed else "Blue: machine; nobody has reviewed a cell"
-    yield paragraph(f"{which}. Limits hold for all classes together with probability {confidence:g} ({method}).", SMALL)
-
-
-def _class(line: Line, reviewed: bool, most: float) -> list[Any]:
-    cells = [*_columns(line.machine), *(_columns(line.reviewed) if reviewed else ("-", "-", "-"))]
-    drawn = bars(line.machine, line.reviewed if reviewed else None, most)
-    return [paragraph(words.title(line.name)), *(paragraph(text, RIGHT) for text in cells), drawn]
-
-
-def _columns(figure: Figure) -> tuple[str, str, str]:
-    if figure.percent is None or figure.low is None or figure.high is None:
-        return str(figure.cells), "-", "-"
-    return str(figure.cells), f"{figure.percent:.1f}", f"{figure.low:.1f}-{figure.high:.1f}"
-
-
-def _apart(report: RunReport) -> Flow:
-    parts = {"apart": "counted apart", "unsure": "no class decided", "excluded": "not counted", "total": "all cells found"}
-    reviewed = report.review.cells > 0
-    rows = [
-        [
-            paragraph(words.title(line.name)),
-            paragraph(parts[line.part] + (", per 100 of the differential" if line.value == "per_100" else "")),
-            *(paragraph(text, RIGHT) for text in (_beside(line.machine), _beside(line.reviewed) if reviewed else "-")),
-        ]
-        for line in lines(report)
-        if line.part != "differential"
-    ]
-    head = [paragraph("Other cells", BOLD), "", paragraph("Machine", BOLD_RIGHT), paragraph("Reviewed", BOLD_RIGHT)]
-    yield KeepTogether(
-        [paragraph("Counted apart, and not counted", HEADING), table([head, *rows], [140, 190, 90, 90], heads=1)]
-    )
-
-
-def _beside(figure: Figure) -> str:
-    per_100 = "" if figure.per_100 is None else f" ({figure.per_100:.1f})"
-    return f"{figure.cells}{per_100}"
 
 
 def _frames(report: RunReport) -> Flow:
