@@ -36,11 +36,12 @@ from benchmarks import (
 )
 from benchmarks.measured import Beside, Results
 from edgecell import app, clock
-from edgecell.errors import EdgecellError
+from edgecell.errors import EdgecellError, SettingsError
 from edgecell.messages import NUCLEATED
 from edgecell.settings import PartSettings, Settings
 
 DRAWN_PX = (1920, 1200)
+KEPT_AS = "results.json"
 KEPT = 4
 """Frames that the soak shows again and again: memory that is the benchmark's own."""
 
@@ -50,7 +51,7 @@ class Amount(msgspec.Struct, frozen=True, kw_only=True):
     what their frames are divided by. fields: None for all."""
 
     stages: int = 10
-    naive: int = 200
+    naive: int = 300
     throughput: tuple[int, float] = (5, 4.0)
     peers: int = 24
     engines: int = 30
@@ -86,13 +87,13 @@ def measured(images: Sequence[Path], fields: Path | None, amount: Amount) -> Res
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as made:
         told("drawing what is drawn")
         repeats, fewer = amount.runs
-        drawn = end_to_end.prepared(Path(made), images)
+        drawn = end_to_end.prepared(Path(made), [each.resolve() for each in images])
         runs = [msgspec.structs.replace(run, frames=max(2, run.frames // fewer)) for run in drawn]
-        folder = images[0] if images else Path(made) / "{}x{}".format(*DRAWN_PX)
+        folder = images[0].resolve() if images else Path(made) / "{}x{}".format(*DRAWN_PX)
         told("stages, beside their floors")
         found = stages.measure(frames.read(folder), amount.stages)
         told("the naive pipeline, frame by frame")
-        beside = naive.compare(_plan(folder, 2), frames.read(folder), amount.naive, 2)
+        beside = naive.compare(_plan(folder), frames.read(folder), amount.naive, 1)  # one thread each, as the fixed work has
         told("frames a second on two cores")
         paces = throughput.measure(folder, *amount.throughput)
         told("peers, frame by frame, and their memory")
@@ -154,15 +155,23 @@ def _soak(folder: Path, count: int) -> soak.Outcome:
     return msgspec.json.decode(done.stdout, type=soak.Outcome)
 
 
-def _plan(folder: Path, threads: int) -> app.Plan:
+def _plan(folder: Path) -> app.Plan:
     source = PartSettings(part="images", options={"path": str(folder)}, where="--images")
-    engine = PartSettings(part="onnxrt", options={"threads": threads}, where="engine")
+    engine = PartSettings(part="onnxrt", options={"threads": 1}, where="engine")
     return app.plan(Settings(source=source, engine=engine, models={NUCLEATED: throughput.BUNDLE}))
 
 
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+def _kept(out: Path) -> Results:
+    """The figures of an earlier run. Raises SettingsError."""
+    try:
+        return msgspec.json.decode((out / KEPT_AS).read_bytes(), type=Results)
+    except (OSError, msgspec.ValidationError) as error:
+        raise SettingsError(f"{out / KEPT_AS}: {error}", fix="leave out --again, so that it is made anew") from error
 
 
 def draw(found: Results, out: Path) -> None:
@@ -184,15 +193,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of real frames; see benchmarks.mosaic")
     parser.add_argument("--fields", type=Path, help="TXL-PBC's folder or tar: the segmenter at several resolutions too")
     parser.add_argument("--readme", type=Path, help="put the figures between the marks of this file")
+    parser.add_argument("--again", action="store_true", help="measure nothing: page and pictures of the results.json in --out")
     parser.add_argument("--quick", action="store_true", help="few frames, to see that it works: figures that say nothing")
     asked = parser.parse_args(arguments)
     try:
         asked.out.mkdir(parents=True, exist_ok=True)
-        found = measured([folder.resolve() for folder in asked.images], asked.fields, QUICK if asked.quick else Amount())
+        found = _kept(asked.out) if asked.again else measured(asked.images, asked.fields, QUICK if asked.quick else Amount())
     except EdgecellError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    (asked.out / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+    (asked.out / KEPT_AS).write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     (asked.out / "results.md").write_text(page.as_text(found), encoding="utf-8")
     draw(found, asked.out)
     if asked.readme:

@@ -39,7 +39,7 @@ def _chapters(found: Results) -> Iterator[tuple[str, str]]:
     yield "What was wanted", "\n".join(_wanted(found))
     yield "Frames a second on two cores", throughput.as_text(found.throughput)
     yield "Peers, frame by frame", peers.as_text(found.peers)
-    yield "The naive pipeline, frame by frame", naive.as_text(msgspec.structs.asdict(found.naive))
+    yield "The naive pipeline, frame by frame, one thread each", naive.as_text(msgspec.structs.asdict(found.naive))
     yield "Stages, one thread", stages.as_text(found.stages) + "\n" + _kernels(found)
     yield "Whole runs", "\n".join(_runs(found.runs))
     for each in found.engines:

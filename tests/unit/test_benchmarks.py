@@ -1,6 +1,7 @@
 """The small parts of the benchmarks that could be wrong without anybody seeing it."""
 
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from tiny_bundle import make_tiny_bundle
 
 pytest.importorskip("skimage")
 
+import benchmarks.__main__
 from benchmarks import drawing, frames, growth, page, resolution, throughput
 from benchmarks.budgets import budgets, processor
 from benchmarks.end_to_end import Figures, Run
@@ -113,6 +115,17 @@ def test_the_committed_page_is_made_of_the_committed_figures() -> None:
     shown = re.findall(r"\((benchmarks/results/[a-z]+\.svg)\)", readme)
     assert len(shown) == 5
     assert all((RESULTS.parents[1] / path).is_file() for path in shown)
+
+
+def test_page_and_pictures_are_made_again_without_measuring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(RESULTS / "results.json", tmp_path)
+    assert benchmarks.__main__.main(["--out", str(tmp_path), "--again"]) == 0
+    assert capsys.readouterr().out.startswith("# Benchmarks: what was measured")
+    assert (tmp_path / "results.json").read_bytes() == (RESULTS / "results.json").read_bytes()
+    assert {each.name for each in tmp_path.iterdir()} == {each.name for each in RESULTS.iterdir()}
+    (tmp_path / "results.json").write_text("{}")
+    assert benchmarks.__main__.main(["--out", str(tmp_path), "--again"]) == 2
+    assert "leave out --again" in capsys.readouterr().err
 
 
 def test_only_what_is_between_the_marks_changes() -> None:
