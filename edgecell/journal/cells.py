@@ -35,13 +35,14 @@ _FIX = "edgecell journal verify tells whether the file was changed"
 class RunCells:
     """Of one run. A kind that no classifier refines (red cells, by the hundred thousand) is counted and not listed.
 
-    machine: what the machine counted, by the cells. totals: as it was published last; differs: in what that is otherwise, ""
-    if in nothing (replay.py compares every window). standing: what people said. crops: whether a picture was kept of any cell.
+    machine: what the machine counted, by the cells. totals: as it was published last. standing: what people said.
+    crops: whether a picture was kept of any cell.
     """
 
     def __init__(self, run: RunSummary, started: RunStarted) -> None:
         self.run, self.started = run, started
-        self.machine, self.totals, self.differs = Tally(), Totals(), ""
+        self.machine, self.totals = Tally(), Totals()
+        self._otherwise, self._strange = "", ""
         self.standing, self.crops = Standing(), False
         self._windows = 0
         self._cells: dict[Place, RecordedCell] = {}
@@ -72,6 +73,12 @@ class RunCells:
     def labels(self) -> list[str]:
         """What a cell may be called: the classes, and the labels that the machine counted besides them."""
         return [*self.classes, *sorted(self.machine.counts.keys() - self.classes.keys())]
+
+    @property
+    def differs(self) -> str:
+        """In what the latest window was published otherwise, or the first review that is of another cell; "" for nothing.
+        replay.py compares every window."""
+        return self._otherwise or self._strange
 
     def refresh(self, journal: Path) -> None:
         """What was recorded and said since. Raises JournalError, also where the sample was erased."""
@@ -172,7 +179,7 @@ class RunCells:
         if latest is not None:
             with self._told(latest):
                 self.totals = msgspec.json.decode(latest.message, type=Totals)
-                self.differs = replay.difference(latest, before, self.machine, self.classes)
+                self._otherwise = replay.difference(latest, before, self.machine, self.classes)
             self._doubts.sort()
             self._pages.clear()
 
@@ -195,11 +202,21 @@ class RunCells:
         self.crops = self.crops or cell.crop is not None
 
     def _hear(self, reviews: ReviewReader) -> None:
-        for position, event in reviews.of(self.run_id, self.standing.position):
+        before = self.standing.position
+        for position, event in reviews.of(self.run_id, before):
             self.standing.add(position, event)
-            if isinstance(event, Reviewed) and (event.frame, event.cell) in self._cells:
-                self._bins[event.frame, event.cell] = self._bin((event.frame, event.cell))
+            if isinstance(event, Reviewed):
+                self._move(position, event)
+        if self.standing.position != before:
             self._pages = {key: found for key, found in self._pages.items() if key[0] == "all"}
+
+    def _move(self, position: int, event: Reviewed) -> None:
+        place = event.frame, event.cell
+        cell = self._cells.get(place)
+        if cell is not None and (cell.label, cell.decided) == (event.machine_label, event.machine_decided):
+            self._bins[place] = self._bin(place)
+        elif not self._strange:
+            self._strange = f"event {position} of the reviews is of another cell than {place[0]}:{place[1]} of the journal"
 
     def _bin(self, place: Place) -> Bin:
         cell, review = self._cells[place], self.standing.of(place)

@@ -20,7 +20,7 @@ from edgecell.journal.standing import Place, Standing
 from edgecell.web.answers import Refused
 
 MOST_RUNS = 4
-"""Whose cells are kept in memory: about 20 MB for 20,000 cells."""
+"""Whose cells are kept in memory: about 30 MB for 20,000 cells with as many reviews."""
 _LIST = "list the runs: /api/runs"
 
 

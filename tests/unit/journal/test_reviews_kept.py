@@ -145,6 +145,8 @@ def test_replay_finds_reviews_that_do_not_go_with_the_cells(folder: Path, old: s
     assert verify(folder).whole
     ended = called("journal", "replay", folder)
     assert (ended.code, told in ended.err) == (8, True), ended.err
+    if "another cell" in told:
+        assert told in RunCells.open(folder, "run-a").differs
 
 
 def test_export_has_the_person_s_label_beside_the_machine_s(folder: Path, tmp_path: Path) -> None:
