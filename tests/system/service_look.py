@@ -120,26 +120,15 @@ def page() -> dict[str, object]:
         return {"code": code, "said": subprocess.run(line, capture_output=True, text=True, check=False).stdout[-2000:]}
     server = main_pid(PAGE)
     begun = page_asked("POST", "run", {"settings": "edgecell", "sample_id": "17", "operator": "Eva"})
-    running = page_run("running", "failed")
     os.kill(server, signal.SIGKILL)
     until(lambda: shown("NRestarts", unit=PAGE)["NRestarts"] == "1" and bool(page_asked("GET", "me")))
-    found = page_run("running", "failed")
-    page_asked("DELETE", "run")
-    stopped = page_run("stopped", "failed")
-    again = page_asked("POST", "run", {"settings": "edgecell", "sample_id": "18", "operator": "Eva"})
-    left = page_run("running", "failed")
+    found = page_run()
     subprocess.run(["systemctl", "stop", PAGE], check=False)
-    alive = Path(f"/proc/{left['pid']}").exists()
-    os.kill(left["pid"], signal.SIGTERM)
-    return {
-        "code": code,
-        "process": {"uid": Path(f"/proc/{left['pid']}").stat().st_uid, **process(left["pid"])} if alive else {},
-        "begun": [each.get("run_id") for each in (begun, again)],
-        "states": [each["state"] for each in (running, found, stopped, left)],
-        "same": running["pid"] == found["pid"],
-        "alive": alive,
-        "error": " ".join(each["error"] for each in (running, found, stopped, left)),
-    }
+    alive = Path(f"/proc/{found['pid']}/exe").exists()
+    seen = {"uid": Path(f"/proc/{found['pid']}").stat().st_uid, **process(found["pid"])} if alive else {}
+    if alive:
+        os.kill(found["pid"], signal.SIGKILL)
+    return {"code": code, "begun": begun, "found": found, "alive": alive, "process": seen}
 
 
 def page_asked(method: str, path: str, body: object = None) -> dict[str, Any]:
@@ -155,16 +144,15 @@ def page_asked(method: str, path: str, body: object = None) -> dict[str, Any]:
         return {}
 
 
-def page_run(*states: str) -> dict[str, Any]:
-    """The page's run, once it is in one of these states."""
+def page_run() -> dict[str, Any]:
+    """What the page is told of its run first."""
     with urllib.request.urlopen("http://127.0.0.1:8470/api/live", timeout=PATIENCE_S) as events:
         event = b""
         for line in events:
             event = line.strip() if line.startswith(b"event:") else event
             if event == b"event: run" and line.startswith(b"data: "):
                 told: dict[str, Any] = json.loads(line[6:])
-                if told["state"] in states:
-                    return told
+                return told
     raise EOFError("the server left")
 
 
