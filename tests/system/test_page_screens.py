@@ -21,7 +21,7 @@ DATA = {"slide-17", "ada", "bench-3", "phantom"}
 """What the device calls its own, which no catalogue translates."""
 DATE, WORD = re.compile(r"[A-Z][a-z]{2} \d+, \d{4}, [\d:]+\s[AP]M"), re.compile(r"[^\W\d_][\w-]*")
 READ = """() => {
-  const own = "[lang=en], [translate=no], kbd, #language, #actions, script, style, #settings, [hidden]";
+  const own = "span[lang=en], [translate=no], kbd, #language, #actions, script, style, #settings, [hidden]";
   const texts = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {

@@ -92,12 +92,13 @@ def used(page: Page) -> set[str]:
     said = {text for _, text in strings()}
     keys = {each for each in said if re.fullmatch(r"[a-z]+(?:\.[a-z_]+)+", each) and expanded(each) <= CATALOGUES["en"].keys()}
     families = {f"{family}.{name}" for family, names in FAMILIES.items() for name in names}
+    titles = {f"{name}.title" for name in ("login", "live", "runs", "review")}
     views = {f"view.{name}" for name in ("all", "unsure", "excluded", "reviewed")}
     acts = {f"{family}.{name}" for family in ("action", "said") for name in ("reject", "undo", "confirm")} | {"said.relabel"}
     helped = {"arrows", "shift", "space", "enter", "escape", "classes", "unsure", "r", "c", "u", "s"}
     assert helped <= said
     keyed = {f"{family}.{name}" for family in ("key", "help") for name in helped}
-    return set().union(*map(expanded, page.keys | keys | families | views | acts | keyed))
+    return set().union(*map(expanded, page.keys | keys | families | titles | views | acts | keyed))
 
 
 def test_catalogues_have_exactly_the_keys_that_are_used(page: Page) -> None:
@@ -121,7 +122,7 @@ def test_languages_are_those_that_the_page_offers() -> None:
 
 def test_french_was_translated() -> None:
     """What stands there in English was forgotten, but for what is the same in both."""
-    alike = {"label.lymphocyte"}
+    alike = {"label.lymphocyte", "page.title"}
     same = {key for key, text in CATALOGUES["fr"].items() if text == CATALOGUES["en"][key] and len(PLACE.sub("", text)) > 9}
     assert same == alike
 

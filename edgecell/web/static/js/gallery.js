@@ -18,10 +18,13 @@ export class Gallery {
     this.listen();
   }
 
-  /** desk: where reviews go. labels: that a cell can be given, in the order of their keys. */
-  open({ desk, labels, path, view, order, groups, total, failed }) {
+  /**
+   * desk: where reviews go. labels: that a cell can be given, in the order of their keys. ended: whether the run has: until then
+   * others come all the time, and none may move under a finger.
+   */
+  open({ desk, labels, path, view, order, groups, total, ended, failed }) {
     this.close();
-    Object.assign(this, { desk, keys: classKeys(labels) });
+    Object.assign(this, { desk, ended, keys: classKeys(labels) });
     this.cells = new Cells({ path, view, order, groups, total, failed, busy: () => desk.pending > 0, changed: () => this.draw() });
     this.grid.scroller.scrollTop = 0;
     this.choose(null);
@@ -135,7 +138,7 @@ export class Gallery {
     const back = cells.some((cell) => this.cells.belongs(cell) && this.cells.indexOf(cell) < 0);
     for (const cell of cells) this.cells.take(cell);
     const settled = !this.desk.pending;
-    if (settled && (back || total !== this.cells.total)) this.cells.renew(total);
+    if (settled && (back || (this.ended && total !== this.cells.total))) this.cells.renew(total);
     this.cells.settle();
     this.draw();
   }

@@ -1,6 +1,6 @@
 /** The live view: what the device says, as it says it. */
 
-import { Silent, ask } from "/js/api.js";
+import { ask } from "/js/api.js";
 import { number, t, time, word } from "/js/catalogue.js";
 import { at, make, pair, renew, tell } from "/js/dom.js";
 import { lights } from "/js/lights.js";
@@ -13,6 +13,8 @@ const FATES = ["captured", "processed", "gated", "dropped", "failed", "in_flight
 const SILENT_MS = 10_000;
 /** A preview that is older says nothing of the focus now. */
 const STALE_MS = 5_000;
+/** After a refusal the device is asked again. */
+const AGAIN_MS = 2_000;
 const LOW_DISK_MIB = 1024;
 
 const told = { run: null, counts: null, before: null, heartbeat: null, preview: null };
@@ -60,12 +62,9 @@ function connected(yes) {
 async function lost(broken) {
   connected(false);
   if (broken.readyState !== EventSource.CLOSED) return;
-  try {
-    await ask("/api/runs");
-  } catch (error) {
-    if (!(error instanceof Silent) && error.status === 401) return;
-  }
-  setTimeout(listen, 2000);
+  const me = await ask("/api/me").catch(() => null);
+  if (me && !me.signed_in) window.dispatchEvent(new Event("signed-out"));
+  else setTimeout(listen, AGAIN_MS);
 }
 
 function heard(event, data) {

@@ -56,6 +56,7 @@ async function route() {
 function show(screen) {
   for (const each of SCREENS) at(each).hidden = each !== screen;
   if (screen !== "review") closeReview();
+  document.title = t("page.title", { screen: t(`${screen}.title`) });
   for (const link of document.querySelectorAll(".top nav a")) {
     const current = link.hash === (screen === "live" ? "#/live" : "#/runs") && screen !== "login";
     if (current) link.setAttribute("aria-current", "page");

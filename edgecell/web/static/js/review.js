@@ -36,6 +36,7 @@ export async function openReview(name) {
   now = { path, details, view: again?.view ?? (details.views.unsure ? "unsure" : "all") };
   now.desk = new Desk({ path, answered, failed });
   useShortNames(details.classes);
+  if (!again) at("order").value = details.run.ended ? "doubtful" : "time";
   at("report-list").replaceChildren(...REPORTS.map(report));
   draw();
   openView(now.view);
@@ -63,7 +64,8 @@ function openView(view) {
   now.view = view;
   const groups = new Map(now.details.classes.map(({ label, group }) => [label, group]));
   const { path, desk } = now;
-  gallery.open({ desk, path, view, groups, labels: labels(), order: at("order").value, total: total(view), failed });
+  const ended = Boolean(now.details.run.ended);
+  gallery.open({ desk, path, view, groups, labels: labels(), order: at("order").value, ended, total: total(view), failed });
   tell(at("view-title"), t("view.title", { view: nameOf(view), n: total(view) }));
   at("newer").hidden = true;
   drawActions(gallery, labels());
