@@ -1,9 +1,10 @@
 """An image at half its size, at a quarter and so on: made once, for whoever looks at the frame next.
 
 Gate and segmenter look at the same frame, both at a fraction of its size. Reading all of its pixels is what takes the time.
+
+OpenCV is imported when a frame is halved: who only listens to the bus knows frames, and must stay small.
 """
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +31,8 @@ class Halves:
         if self._images[0].ndim == 2:
             return self.halved(times)
         if times not in self._greens:
+            import cv2
+
             if times <= COLOURS:
                 self._greens[times] = cv2.extractChannel(self.halved(times), 1).astype(np.uint8, copy=False)
             else:
@@ -39,6 +42,8 @@ class Halves:
 
 def _half(image: Image) -> Image:
     """Ten times as fast in OpenCV as blocks of another size."""
+    import cv2
+
     height, width = (max(1, length // 2) for length in image.shape[:2])
     blocks = image[: 2 * height, : 2 * width]
     return cv2.resize(blocks, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
