@@ -165,7 +165,8 @@ class Runtime:
             self._look_around()
             if look is not None:
                 self._settle(look)
-            self._tell()
+            if not self._ledger.enough:  # that is for the last counts to say
+                self._tell()
         if self._ledger.enough:  # so that a run's counts depend on no clock: what was read beyond that frame is not counted
             self._capture.stop = True
         self._look_around()
