@@ -92,14 +92,13 @@ def _text(report: RunReport) -> str:
     head = [
         f"run {report.run_id}, sample {report.sample_id}, {report.device_id}",
         f"began {words.time(report.began_utc, report.clock_synced)}; {words.ending(report)}",
+        *([f"operator: {', '.join(report.operators)}"] if report.operators else []),
         words.reviewing(report),
         *(f"WARNING: {told}" for told in words.warnings(report)),
-        f"{'':28}{'machine':>26}{'reviewed':>26}",
     ]
-    rows = [
-        f"{words.title(line.name):28}{_figure(line, line.machine):>26}{_figure(line, line.reviewed):>26}"
-        for line in lines(report)
-    ]
+    told = [(words.title(each.name), _figure(each, each.machine), _figure(each, each.reviewed)) for each in lines(report)]
+    wide = max(len(name) for name, _, _ in told)
+    rows = [f"{name:{wide}}{machine:>24}{reviewed:>24}" for name, machine, reviewed in [("", "machine", "reviewed"), *told]]
     frames = ", ".join(f"{n} {fate}" for fate, n in msgspec.structs.asdict(report.frames).items() if n)
     below = [f"frames: {frames}", *words.lacking(report), *([words.correction(report)] if report.corrected else [])]
     return "\n".join(printable(line) for line in [*head, *rows, *below])

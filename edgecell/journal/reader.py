@@ -9,7 +9,7 @@ import msgspec
 from edgecell.errors import JournalError
 from edgecell.journal import chain, events
 from edgecell.journal.chainfile import FIX, PAGE, ChainReader, Row, whole
-from edgecell.journal.events import QualityChecked, RunEnded, RunStarted, Window, WindowMessage
+from edgecell.journal.events import QualityChecked, RunEnded, RunResumed, RunStarted, Window, WindowMessage
 
 MAX_STATE, MOST_MEMORIES = 8 << 20, 1000
 """Most bytes of a state, and pieces of a memory, that are read."""
@@ -37,7 +37,8 @@ class Recorded:
 class RunSummary:
     """A run in the journal. started: None where its sample was erased. ended: None while it goes on, or after a crash.
 
-    key: id of the public key that verifies its signatures, "" where it has none.
+    key: id of the public key that verifies its signatures, "" where it has none. operators: who sat at the microscope when it
+    began and whenever it was resumed, as far as they said.
     """
 
     run_id: str
@@ -46,6 +47,7 @@ class RunSummary:
     started: RunStarted | None
     ended: RunEnded | None
     key: str
+    operators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,9 @@ class Reader(ChainReader):
                 f"{self._path} has no run {run_id!r}", fix=f"give one of its {len(known)} runs: edgecell journal show"
             )
         [(windows,)] = self._rows("SELECT count(*) FROM events WHERE run_id = ? AND sequence IS NOT NULL", run_id)
-        first, last = self.event(apart[0]), self.event(apart[-1])
+        events = [self.event(row) for row in apart]
+        first, last = events[0], events[-1]
+        sat = [event.operator for event in events if isinstance(event, RunStarted | RunResumed)]
         return RunSummary(
             run_id=run_id,
             first_position=apart[0].entry.position,
@@ -104,6 +108,7 @@ class Reader(ChainReader):
             started=first if isinstance(first, RunStarted) else None,
             ended=last if isinstance(last, RunEnded) else None,
             key=apart[-1].entry.key,
+            operators=tuple(dict.fromkeys(name for name in sat if name)),
         )
 
     def resumed(self, run_id: str) -> int:

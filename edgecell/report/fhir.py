@@ -61,6 +61,7 @@ def _report(report: RunReport, observations: list[Resource]) -> Resource:
         "specimen": [_reference(report, "specimen")],
         "result": [{"reference": f"urn:uuid:{each['id']}"} for each in observations],
         "conclusion": conclusion,
+        **({"performer": [{"display": words.plain(each)} for each in report.operators]} if report.operators else {}),
         **({"resultsInterpreter": [{"display": words.plain(signed.operator)}]} if signed else {}),
     }
     return _dated(_timed(resource, report), report, "issued")

@@ -55,6 +55,8 @@ def _segments(report: RunReport) -> Iterator[str]:
     notes = [report.notice, words.reviewing(report), *words.warnings(report), *words.lacking(report), loinc.NOTICE]
     if report.corrected is not None:
         notes.append(words.correction(report))
+    if report.operators:
+        notes.append(f"operator: {', '.join(report.operators)}")
     if not report.clock_synced:
         notes.append("the clock of the device was not set: all times here mean nothing")
     yield from (f"NTE|{number}||{escaped(note)}" for number, note in enumerate(notes, 1))

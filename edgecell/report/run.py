@@ -116,7 +116,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     notice: str = NOTICE
     run_id: str
     sample_id: str
-    operator: str
+    operators: tuple[str, ...]
     device_id: str
     version: str
     specimen: Specimen | Literal[""]
@@ -210,7 +210,7 @@ def _report(
     return RunReport(
         run_id=run.run_id,
         sample_id=started.sample_id,
-        operator=started.operator,
+        operators=run.operators,
         device_id=started.device_id,
         version=started.version,
         specimen=started.specimen,

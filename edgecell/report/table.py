@@ -8,8 +8,9 @@ from edgecell.report.lines import Figure, lines
 from edgecell.report.run import RunReport
 
 _RUN = ("run_id", "sample_id", "device_id", "began_utc", "clock_synced")
+_PEOPLE = ("operators", "reviewers", "signed_off_by")
 _FIGURES = [f"{who}_{what}" for who in ("machine", "reviewed") for what in Figure._fields]
-HEADER = (*_RUN, "part", "name", "loinc", "value", *_FIGURES, "notice")
+HEADER = (*_RUN, *_PEOPLE, "part", "name", "loinc", "value", *_FIGURES, "notice")
 
 
 def write(report: RunReport) -> bytes:
@@ -17,7 +18,9 @@ def write(report: RunReport) -> bytes:
     text = io.StringIO(newline="")
     table = csv.writer(text)
     table.writerow(HEADER)
-    run = [getattr(report, name) for name in _RUN]
+    signed = report.review.signed_off
+    people = ["; ".join(report.operators), "; ".join(report.review.operators), signed.operator if signed else ""]
+    run = [*(getattr(report, name) for name in _RUN), *people]
     for line in lines(report):
         table.writerow(_row([*run, line.part, line.name, line.loinc, line.value, *line.machine, *line.reviewed, report.notice]))
     for fate in report.frames.__struct_fields__:

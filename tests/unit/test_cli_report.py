@@ -68,6 +68,13 @@ def test_no_report_of_totals_that_do_not_reconcile(tmp_path: Path) -> None:
     assert not (tmp_path / "17.csv").exists()
 
 
+def test_a_correction_that_cannot_be_made_writes_nothing(folder: Path, tmp_path: Path) -> None:
+    """The run's bundle is made up."""
+    ended = called("report", RUN, "--journal", folder, "--correct", "--csv", tmp_path / "17.csv")
+    assert (ended.code, ended.out, [*tmp_path.iterdir()]) == (4, "", [])
+    assert "was made with another bundle pbc8 1.0.0 than is here now. Fix: report without --correct" in ended.err
+
+
 def test_a_run_that_is_not_there_and_a_journal_without_one(folder: Path, tmp_path: Path) -> None:
     missing = called("report", "nowhere", "--journal", folder)
     assert (missing.code, "has no run 'nowhere'" in missing.err, "Fix:" in missing.err) == (8, True, True)

@@ -49,7 +49,7 @@ def _head(report: RunReport) -> Flow:
     left = [
         ("Sample", report.sample_id),
         ("Specimen", report.specimen or "not recorded"),
-        ("Operator", report.operator or "not recorded"),
+        ("Operator", ", ".join(report.operators) or "not recorded"),
         ("Device", report.device_id),
         ("Scale", scale),
     ]

@@ -1,5 +1,6 @@
 """What a report collects is what the journal says; what does not add up is not reported."""
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -10,9 +11,10 @@ from report_run import ADA, RUN, checked, collected, reviewed_run
 
 from edgecell import tally
 from edgecell.errors import JournalError
+from edgecell.journal import replay as replaying
 from edgecell.journal.cells import RunCells
 from edgecell.journal.erase import erase
-from edgecell.journal.events import Window
+from edgecell.journal.events import RunResumed, Window
 from edgecell.journal.journal import Journal
 from edgecell.journal.reader import Reader, State
 from edgecell.journal.reviewing import review
@@ -90,6 +92,32 @@ def test_what_a_run_was_made_with(folder: Path, report: RunReport) -> None:
     assert report.notice == NOTICE
     assert report.ended is not None
     assert (report.ended.state, report.ended.complete) == ("stopped", True)
+
+
+def test_whoever_sat_at_the_microscope_is_named(tmp_path: Path) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.append(started(operator="M. Curie"))
+        journal.append(window(0), state=State(body=b""))
+        for name in ("L. Meitner", "", "M. Curie"):
+            again = RunResumed(run_id=RUN, utc="", clock_synced=True, version="0", windows=1, operator=name)
+            journal.append(again)
+    assert collected(tmp_path)[0].operators == ("M. Curie", "L. Meitner")
+
+
+def test_windows_that_come_while_it_is_collected_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal_of(tmp_path, window(0))
+    monkeypatch.setattr("edgecell.report.run.replay", partial(_and_one_more, tmp_path))
+    report, _ = collected(tmp_path)
+    assert (report.windows, report.frames.processed) == (1, 2)
+    assert collected(tmp_path)[0].windows == 2
+
+
+def _and_one_more(folder: Path, reader: Reader, run_id: str) -> replaying.Replayed:
+    """Counts a run again; meanwhile the run writes."""
+    found = replaying.replay(reader, run_id)
+    with Journal.open(folder) as journal:
+        journal.append(window(found.windows), state=State(body=b""))
+    return found
 
 
 def test_the_quality_check_is_the_devices_latest_before_the_run(report: RunReport) -> None:
