@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
 import msgspec
 import numpy as np
 
@@ -111,7 +110,7 @@ def measure(plan: Plan, *, frames: int, warmup: int, preload: bool, on_lap: Call
         fates=last.counts.frames,
         dropped=last.counts.frames.dropped,
         rss_peak_mib=rss_peak_mib(),
-        threads=Threads(opencv=cv2.getNumThreads(), engines=tuple(model.engine for model in last.counts.models)),
+        threads=Threads(opencv=watch.opencv_threads, engines=tuple(model.engine for model in last.counts.models)),
         models=last.counts.models,
     )
 

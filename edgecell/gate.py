@@ -190,7 +190,7 @@ def _steepest_um(small: NDArray[np.uint8], um: float) -> float:
     around = np.ones((side, side), np.uint8)
     step = max(1, round(np.sqrt(grey.size / _SAMPLES)))
     height = cv2.subtract(cv2.dilate(grey, around), cv2.erode(grey, around))[::step, ::step].ravel()
-    steepness = gradient[::step, ::step].ravel()
+    steepness = gradient[::step, ::step].astype(np.float32, copy=False).ravel()
     near = (height >= _CONTRAST) & (steepness > 0)
     if not near.any():
         return float("inf")
@@ -251,7 +251,8 @@ def _steepest(steepness: NDArray[np.float32], near: NDArray[np.bool_]) -> NDArra
         upper = np.flatnonzero(near)
         place = int(_STEEPEST * (number - 1))
     values = steepness[upper]
-    return upper[values >= np.partition(values, place)[place]]
+    found: NDArray[np.intp] = upper[values >= np.partition(values, place)[place]]
+    return found
 
 
 def _exposure(image: NDArray[np.uint8]) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+import cv2
 from typing_extensions import Self
 
 from edgecell import clock
@@ -59,12 +60,13 @@ class Stopwatch:
     """An observer of the runtime that also hears from the parts it stands around: on the capture thread from the source, on the
     calling thread from the others.
 
+    opencv_threads: OpenCV's, while the run is on.
     on_lap: called after each on the calling thread; what it does takes the frame path's time, so it must be quick.
     """
 
     def __init__(self, on_lap: Callable[[Lap], None]) -> None:
         self.laps: list[Lap] = []
-        self.preloaded = 0
+        self.preloaded = self.opencv_threads = 0
         self._on_lap = on_lap
         self._began_ns: int | None = None
         self._on_way: dict[int, _Read] = {}
@@ -73,6 +75,7 @@ class Stopwatch:
 
     def reading(self) -> None:
         """Somebody looks for a frame. Time-outs and unusable frames on the way are part of the read."""
+        self.opencv_threads = self.opencv_threads or cv2.getNumThreads()
         self._began_ns = self._began_ns or clock.monotonic_ns()
 
     def captured(self, frame: Frame) -> None:

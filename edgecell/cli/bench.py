@@ -46,7 +46,8 @@ def command(
     phantom the drawing, for images the decoding. Leave both out with --preload, as a camera would hand frames over ready.
     Reading, detecting and classifying overlap, so frames/s is more than one over the sum of the stages; `wait` is the time
     of a frame between them, and long when the source is always ready.
-    Thread counts are settings (--engine onnxrt:threads=2); OPENCV_FOR_THREADS_NUM in the environment limits OpenCV's.
+    Thread counts are settings (--engine onnxrt:threads=2); OpenCV has one, or as many as
+    OPENCV_FOR_THREADS_NUM in the environment says.
 
     \b
     Examples:

@@ -25,6 +25,7 @@ from edgecell.resume import RunState, from_state
 from edgecell.runtime.bus import Bus
 from edgecell.runtime.capture import GLANCE_S, Capture
 from edgecell.runtime.clockwatch import ClockWatch
+from edgecell.runtime.cores import pinned
 from edgecell.runtime.detect import Detect
 from edgecell.runtime.label import Label
 from edgecell.runtime.look import Look
@@ -72,7 +73,7 @@ class Runtime:
         """recorder: keeps every window before it is published; one of an earlier process's run makes this one go on with it.
         reference: how the microscope was set up; without it as the run's first fields have it.
         telemetry: looks at the device, on a thread of its own. preview: publish what the camera sees.
-        environment: where systemd says how to reach it."""
+        environment: where systemd says how to reach it, and people how many threads OpenCV has."""
         self._observer, self._bus = observer, Bus(publisher, identity.sample_id)
         self._identity, self._settings = identity, settings
         state, books = RunState(), Books()
@@ -95,7 +96,7 @@ class Runtime:
             detailed=recorder is not None,
         )
         self._keeper = Keeper(recorder, self._ledger)
-        self._notifier, self._clocks = Notifier(environment), ClockWatch()
+        self._environment, self._notifier, self._clocks = environment, Notifier(environment), ClockWatch()
         self._named: Mailbox[Look] = Mailbox(CAPACITY)
         self._found: Mailbox[Look] = Mailbox(CAPACITY)
         self._seen: Mailbox[Look] = Mailbox(CAPACITY, self._overtaken if source.live else None)
@@ -118,7 +119,7 @@ class Runtime:
         Whatever happens once all parts are open, the counts so far and the last state are published, but for counts that the
         journal did not take. No thread is left when it returns or raises, unless a part hangs.
         """
-        with self._vitals, self._previews, self._threads() as models:
+        with pinned(self._environment), self._vitals, self._previews, self._threads() as models:
             self._keeper.start()
             self._ledger.run(models)
             self._notifier.ready()
