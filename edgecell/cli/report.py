@@ -6,10 +6,9 @@ from pathlib import Path
 import click
 import msgspec
 
+from edgecell.cli.meant import run_meant
 from edgecell.cli.outfile import whole
 from edgecell.cli.watch import printable
-from edgecell.errors import JournalError
-from edgecell.journal.reader import Reader
 from edgecell.journal.reviews import standing
 from edgecell.messages import NOTICE
 from edgecell.report import fhir, form, hl7, run, table, words
@@ -18,7 +17,6 @@ from edgecell.report.lines import Figure, Line, lines
 from edgecell.report.run import RunReport
 from edgecell.settings import JournalSettings
 
-LATEST = "latest"
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -56,7 +54,7 @@ def command(
       edgecell report 6f1c2a3e-8a53-4bd0-9f52-0d0f6ad1c0de --journal box/journal --json
     """
     folder = journal or JournalSettings().folder
-    known = _run(folder, run_id)
+    known = run_meant(folder, run_id)
     said = standing(folder, known)
     report = run.collect(folder, known, said)
     if correct:
@@ -74,17 +72,6 @@ def command(
                 file.write(content)
     click.echo(msgspec.json.encode(report) if as_json else _text(report))
     click.echo(NOTICE, err=as_json)
-
-
-def _run(folder: Path, run_id: str) -> str:
-    """The id of a run, also of the latest one. Raises JournalError where there is none."""
-    if run_id != LATEST:
-        return run_id
-    with Reader.open(folder) as reader:
-        known = reader.run_ids()
-    if not known:
-        raise JournalError(f"the journal in {folder} has no run", fix="run edgecell first, or name another --journal")
-    return known[-1]
 
 
 def _text(report: RunReport) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from edgecell.cli.meant import run_meant
 from edgecell.cli.watch import printable
 from edgecell.errors import SettingsError
 from edgecell.journal.cells import RunCells
@@ -51,6 +52,8 @@ def command(
 ) -> None:
     """Say what cells of a run are, and see the counts with that beside the machine's.
 
+    RUN is the id of a run in the journal (edgecell journal show), or `latest`.
+
     Without --cell nothing is changed: the counts are shown, and those cells that the machine was least sure of and nobody has
     reviewed. Their pictures come from `edgecell journal export --crops DIR`, where the run kept them ([journal] crops).
 
@@ -58,7 +61,7 @@ def command(
 
     \b
     Examples:
-      edgecell review 6f1c2a3e-8a53-4bd0-9f52-0d0f6ad1c0de
+      edgecell review latest
       edgecell review 6f1c2a3e-8a53-4bd0-9f52-0d0f6ad1c0de --cell 12:3 --cell 14:0 --label monocyte --operator anna
       edgecell review 6f1c2a3e-8a53-4bd0-9f52-0d0f6ad1c0de --cell 12:3 --undo --operator anna
       edgecell review 6f1c2a3e-8a53-4bd0-9f52-0d0f6ad1c0de --sign-off --operator anna --json
@@ -68,7 +71,7 @@ def command(
         fix = "give --cell F:C with one of --label, --confirm, --reject and --undo"
         raise SettingsError("a review is of cells, and says something of them", fix=fix)
     folder = journal or JournalSettings().folder
-    cells = RunCells.open(folder, run_id)
+    cells = RunCells.open(folder, run_meant(folder, run_id))
     if places or signing:
         with Reviews.open(folder, device_key(key)) as reviews:
             if chosen:
