@@ -11,6 +11,13 @@ export const operator = () => sessionStorage.getItem(KEPT) ?? "";
 
 export function remember(name) {
   sessionStorage.setItem(KEPT, name);
+  window.dispatchEvent(new Event("operator"));
+}
+
+/** Who reviews: as they said before in this tab, or asked now; null where they would rather not say. `again`: another one. */
+export async function reviewer({ again = false } = {}) {
+  if (operator() && !again) return operator();
+  return (await question({ title: t("ask.who"), words: t("ask.why"), go: t("ask.go"), named: true })) || null;
 }
 
 /** Every "cancel" closes its dialog, as Escape does. */

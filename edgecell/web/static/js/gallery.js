@@ -1,6 +1,6 @@
 /** The cells of a view: choosing them by key and pointer, and what is then said of them. */
 
-import { operator, question } from "/js/dialogs.js";
+import { reviewer } from "/js/dialogs.js";
 import { t, word } from "/js/catalogue.js";
 import { at, make, pair, tell } from "/js/dom.js";
 import { Cells, nameOf } from "/js/cells.js";
@@ -108,7 +108,7 @@ export class Gallery {
     const targets = this.targets();
     if (action === "undo") return this.undo();
     if (!targets.length) return tell(at("said"), t(this.cells?.get(this.active)?.excluded ? "said.left_out" : "said.nothing"));
-    const who = operator() || (await question({ title: t("ask.who"), words: t("ask.why"), go: t("ask.go"), named: true }));
+    const who = await reviewer();
     if (!who) return undefined;
     const left = targets.filter((cell) => this.cells.take({ ...cell, review: { action, label, operator: who, utc: null } })).length;
     if (targets.length === 1 && !left) this.active += 1;
@@ -127,7 +127,7 @@ export class Gallery {
     const reviewed = this.targets().filter((cell) => cell.review?.utc);
     const cells = reviewed.length ? reviewed : this.desk.takeBack();
     if (!cells) return tell(at("said"), t("said.no_undo"));
-    const who = operator() || (await question({ title: t("ask.who"), words: t("ask.why"), go: t("ask.go"), named: true }));
+    const who = await reviewer();
     if (!who) return undefined;
     this.desk.send(who, cells, "undo");
     return tell(at("said"), t("said.undo", { n: cells.length }));

@@ -3,7 +3,7 @@
 import { Refused, ask, save } from "/js/api.js";
 import { number, t, time, word } from "/js/catalogue.js";
 import { Desk } from "/js/desk.js";
-import { question } from "/js/dialogs.js";
+import { operator, question, reviewer } from "/js/dialogs.js";
 import { at, make, renew, tell } from "/js/dom.js";
 import { Gallery, drawActions, drawHelp, takeDrops } from "/js/gallery.js";
 import { drawBoth } from "/js/share.js";
@@ -21,6 +21,8 @@ export function prepareReview() {
   at("order").addEventListener("change", () => openView(now.view));
   at("newer").addEventListener("click", () => openView(now.view));
   at("sign").addEventListener("click", sign);
+  at("who").addEventListener("click", () => reviewer({ again: true }));
+  window.addEventListener("operator", drawWho);
   at("help-open").addEventListener("click", () => {
     drawHelp();
     at("help-dialog").showModal();
@@ -89,8 +91,13 @@ function draw() {
   const notes = [!crops && t("review.no_crops"), !reconciles && t("review.unreconciled", { differs }), !run.ended && t("review.goes_on")];
   tell(at("review-notes"), notes.filter(Boolean).join(" "));
   at("review-notes").hidden = !notes.some(Boolean);
+  drawWho();
   drawBoth(at("both"), machine, reviewed, classes.filter((each) => each.in_differential).map((each) => each.label));
   drawBins();
+}
+
+function drawWho() {
+  tell(at("who"), operator() ? t("review.as", { operator: operator() }) : t("ask.who"));
 }
 
 function signed(off) {
