@@ -20,9 +20,10 @@ Event = tuple[str, dict[str, Any]]
 
 
 def small_settings(folder: Path, **source: object) -> Path:
-    """A file for a run of small drawn frames, labelled by a toy: begun within a second."""
+    """A file for a run of small drawn frames, labelled by a toy: begun within a second. source: options, None for no such."""
     make_tiny_bundle(folder / "tiny")
-    options = "".join(f"{name} = {value}\n" for name, value in {"width": 320, "height": 240, "fps": 20, **source}.items())
+    told = {"width": 320, "height": 240, "fps": 20, **source}
+    options = "".join(f"{name} = {value}\n" for name, value in told.items() if value is not None)
     file = folder / "bench.toml"
     file.write_text(
         f'device_id = "bench-3"\nmodels = {{nucleated = "./tiny"}}\nsegmenter = {{part = "stain"}}\n'

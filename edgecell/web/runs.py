@@ -167,7 +167,7 @@ class Runs:
             return
         child = Child.found(run_mark(left.run_id))
         if child is not None:
-            LOG.info("run %s of an earlier server goes on, process %d", left.run_id, left.pid)
+            LOG.info("run %s of an earlier server goes on, process %d", left.run_id, child.pid)
             self._watch(child, left)
         else:
             self._now = left

@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bus_messages import heartbeat
 from click.testing import CliRunner
 from web_requests import requested, station
 
+from edgecell import clock
 from edgecell.cli import run
+from edgecell.web.runs import RECENT_S
 from edgecell.web.start import Start, Stop, command_line
 
 JOURNAL, ENDPOINT = Path("/var/lib/edgecell/journal"), "tcp://127.0.0.1:5556"
@@ -112,3 +115,19 @@ def test_a_run_s_options_exclude_each_other_in_words() -> None:
 def test_stop_rules(stop: Stop, options: list[str]) -> None:
     line = command_line(Start(**ASKED, stop=stop), "a", None, JOURNAL, ENDPOINT)
     assert line[-len(options) :] == options
+
+
+def test_a_run_that_goes_on_elsewhere_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0]
+    monkeypatch.setattr(clock, "monotonic_ns", lambda: now[0])
+    at, unknown = station(tmp_path), {**ASKED, "settings": "none"}
+    at.runs.heard(heartbeat(run_id="of the service"))
+    answer = requested(at, "POST", "/api/run", json=unknown)
+    assert (answer.status_code, answer.json()["error"]) == (409, "the run of the service, which was not begun here, goes on")
+    answer = requested(at, "DELETE", "/api/run")
+    assert (answer.status_code, answer.json()["fix"]) == (409, "stop it where it was begun")
+    now[0] += round(RECENT_S * 1e9)  # it fell silent
+    assert requested(at, "POST", "/api/run", json=unknown).status_code == 422
+    at.runs.heard(heartbeat(run_id="of the service"))
+    at.runs.heard(heartbeat(run_id="of the service", state="stopped"))
+    assert requested(at, "POST", "/api/run", json=unknown).status_code == 422
