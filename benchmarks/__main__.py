@@ -167,7 +167,7 @@ def _made(folder: Path) -> Path:
 
 
 def _kept(out: Path) -> Results:
-    """The figures of an earlier run. Raises SettingsError."""
+    """The figures as they are kept. Raises SettingsError."""
     try:
         return msgspec.json.decode((out / KEPT_AS).read_bytes(), type=Results)
     except (OSError, msgspec.ValidationError) as error:
@@ -198,15 +198,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         asked.out.mkdir(parents=True, exist_ok=True)
-        found = _kept(asked.out) if asked.again else measured(asked.images, asked.fields, QUICK if asked.quick else Amount())
+        if not asked.again:
+            made = measured(asked.images, asked.fields, QUICK if asked.quick else Amount())
+            (asked.out / KEPT_AS).write_bytes(msgspec.json.format(msgspec.json.encode(made)))
+        found = _kept(asked.out)
+        if asked.readme:
+            asked.readme.write_text(page.in_readme(asked.readme.read_text(encoding="utf-8"), found), encoding="utf-8")
     except EdgecellError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    (asked.out / KEPT_AS).write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     (asked.out / "results.md").write_text(page.as_text(found), encoding="utf-8")
     draw(found, asked.out)
-    if asked.readme:
-        asked.readme.write_text(page.in_readme(asked.readme.read_text(encoding="utf-8"), found), encoding="utf-8")
     print(page.as_text(found))
     return 0
 
