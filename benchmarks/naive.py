@@ -86,7 +86,7 @@ class Naive:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rivals:
-    """What goes before each of edgecell's frames, and how long it took. threads: OpenCV's for edgecell. laps: edgecell's."""
+    """What goes before each of edgecell's frames, and how long it took. threads: of edgecell's networks. laps: edgecell's."""
 
     images: Sequence[Image]
     naive: Naive
@@ -104,7 +104,7 @@ class Rivals:
 
 
 class Interleaved:
-    """A source that lets the rivals have each frame before edgecell gets it, on one OpenCV thread."""
+    """A source that lets the rivals have each frame before edgecell gets it, all on one thread of OpenCV, as a run has it."""
 
     live = False
 
@@ -118,7 +118,7 @@ class Interleaved:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
-        cv2.setNumThreads(self._rivals.threads)
+        return None
 
     def read(self, timeout_s: float) -> Frame | None:
         rivals, index = self._rivals, self._index
@@ -127,13 +127,11 @@ class Interleaved:
         rivals.idle.clear()
         image = rivals.images[index % len(rivals.images)]
         self._index += 1
-        cv2.setNumThreads(1)
         naive_ms, labels = _timed(lambda: rivals.naive.count(image))
         fixed_ms, _ = _timed(self._work)
         rivals.naive_ms.append(naive_ms)
         rivals.fixed_ms.append(fixed_ms)
         rivals.nucleated.append(len(labels))
-        cv2.setNumThreads(rivals.threads)
         return Frame(source_id=self.source_id, index=index, captured_ns=clock.monotonic_ns(), image=image)
 
 
@@ -150,7 +148,7 @@ def fixed_work() -> Callable[[], object]:
 
 def compare(plan: Plan, images: Sequence[Image], frames: int, threads: int) -> dict[str, Any]:
     """Times in ms and ratios naive / edgecell over `frames` frames, after one pass over the images to warm up."""
-    cv2.setNumThreads(threads)
+    cv2.setNumThreads(1)
     alone = bench.measure(plan, frames=len(images), warmup=0, preload=True, on_lap=lambda _: None)
     bundle = plan.bundles[NUCLEATED]
     options = OnnxRuntimeOptions(threads=1)
