@@ -19,7 +19,8 @@ from edgecell.journal.reviewing import review, sign_off
 from edgecell.journal.reviews import Reviews, standing
 from edgecell.journal.standing import Standing
 from edgecell.messages import FrameFates, Tally
-from edgecell.report.run import RunReport, collect
+from edgecell.report.collect import collect
+from edgecell.report.run import RunReport
 from edgecell.wire import frames_of, to_wire
 
 RUN = "run-a"

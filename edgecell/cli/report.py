@@ -11,7 +11,8 @@ from edgecell.cli.outfile import whole
 from edgecell.cli.watch import printable
 from edgecell.journal.reviews import standing
 from edgecell.messages import NOTICE
-from edgecell.report import fhir, form, hl7, run, table, words
+from edgecell.report import fhir, form, hl7, table, words
+from edgecell.report.collect import collect
 from edgecell.report.corrected import corrected
 from edgecell.report.lines import Figure, Line, lines
 from edgecell.report.run import RunReport
@@ -56,7 +57,7 @@ def command(
     folder = journal or JournalSettings().folder
     known = run_meant(folder, run_id)
     said = standing(folder, known)
-    report = run.collect(folder, known, said)
+    report = collect(folder, known, said)
     if correct:
         report = corrected(report)
     forms: list[tuple[str, Path | None, Callable[[], bytes]]] = [

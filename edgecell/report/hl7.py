@@ -25,7 +25,7 @@ def write(report: RunReport) -> bytes:
 
 def escaped(text: str) -> str:
     """Text that ends no field, whatever it holds (HL7 v2.5.1, 2.7)."""
-    return words.plain("".join(_ESCAPES.get(letter, letter) for letter in text))
+    return "".join(_ESCAPES.get(letter) or words.plain(letter).replace("\\", "\\E\\") for letter in text)
 
 
 def _head(report: RunReport, content: str) -> str:

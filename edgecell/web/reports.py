@@ -16,7 +16,8 @@ from edgecell.journal.reader import Reader
 from edgecell.journal.reviews import standing
 from edgecell.journal.standing import Standing
 from edgecell.report import fhir, form, table
-from edgecell.report.run import RunReport, collect
+from edgecell.report.collect import collect
+from edgecell.report.run import RunReport
 from edgecell.web.answers import JSON, Refused
 from edgecell.web.station import station_of
 

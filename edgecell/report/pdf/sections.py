@@ -129,7 +129,11 @@ def _journal(report: RunReport) -> Flow:
     signed = f"signed by key {place.key}" if place.signature else "not signed"
     told = f"Windows: {report.windows}; the last one is event {place.position}, {signed}. Head of the chain at that place:"
     settings = "SHA-256 of the settings that decide what is counted:"
-    body = [paragraph(told), paragraph(place.head, CODE), paragraph(settings), paragraph(report.settings_sha256, CODE)]
+    body = [paragraph(told), paragraph(place.head, CODE)]
+    if report.reviews is not None:
+        body.append(paragraph(f"Reviews have a chain of their own, with the run's latest at event {report.reviews.position}:"))
+        body.append(paragraph(report.reviews.head, CODE))
+    body += [paragraph(settings), paragraph(report.settings_sha256, CODE)]
     yield KeepTogether([paragraph("Journal", HEADING), *body])
 
 

@@ -79,6 +79,8 @@ def test_who_reviewed_the_models_the_check_and_the_chain_are_in_it(folder: Path,
     assert "red cell diameter 7.25 6.5 8 passed" in text
     assert "focus - 0.5 2 NOT PASSED" in text
     assert report.journal.head in text
+    assert report.reviews is not None
+    assert report.reviews.head in text
     assert "Warning: a cell was counted in every frame that shows it." in text
 
 

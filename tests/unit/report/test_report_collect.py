@@ -11,16 +11,20 @@ from report_run import ADA, RUN, checked, collected, reviewed_run
 
 from edgecell import tally
 from edgecell.errors import JournalError
+from edgecell.journal import chain
 from edgecell.journal import replay as replaying
 from edgecell.journal.cells import RunCells
 from edgecell.journal.erase import erase
 from edgecell.journal.events import RunResumed, Window
 from edgecell.journal.journal import Journal
 from edgecell.journal.reader import Reader, State
-from edgecell.journal.reviewing import review
+from edgecell.journal.recording import device_key
+from edgecell.journal.reviewing import review, sign_off
 from edgecell.journal.reviews import Reviews
+from edgecell.journal.verify import verify
 from edgecell.messages import NOTICE, FrameFates
 from edgecell.report.run import RunReport
+from edgecell.signature import key_id, new_keys, read_public, signed_by
 from edgecell.wire import CountsMessage
 
 
@@ -106,7 +110,7 @@ def test_whoever_sat_at_the_microscope_is_named(tmp_path: Path) -> None:
 
 def test_windows_that_come_while_it_is_collected_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal_of(tmp_path, window(0))
-    monkeypatch.setattr("edgecell.report.run.replay", partial(_and_one_more, tmp_path))
+    monkeypatch.setattr("edgecell.report.collect.replay", partial(_and_one_more, tmp_path))
     report, _ = collected(tmp_path)
     assert (report.windows, report.frames.processed) == (1, 2)
     assert collected(tmp_path)[0].windows == 2
@@ -118,6 +122,29 @@ def _and_one_more(folder: Path, reader: Reader, run_id: str) -> replaying.Replay
     with Journal.open(folder) as journal:
         journal.append(window(found.windows), state=State(body=b""))
     return found
+
+
+def test_the_places_in_both_chains_are_told_with_their_signatures(tmp_path: Path) -> None:
+    private, public = new_keys("device", tmp_path / "keys")
+    key, folder = device_key(str(private)), tmp_path / "journal"
+    with Journal.open(folder, key) as journal:
+        journal.append(started())
+        journal.append(window(0), state=State(body=b""))
+        journal.append(ended())
+    assert collected(folder)[0].reviews is None
+    known = RunCells.open(folder, RUN)
+    with Reviews.open(folder, key) as reviews:
+        review(reviews, known, [(0, 0)], "reject", "", ADA)
+        sign_off(reviews, RunCells.open(folder, RUN), ADA)
+    report, _ = collected(folder)
+    assert report.reviews is not None
+    assert (report.journal.position, report.reviews.position) == (2, 2)
+    found = verify(folder, checks=partial(signed_by, read_public(public)))
+    assert found.reviews is not None
+    assert (found.broken, found.reviews.broken, found.reviews.head) == ("", "", report.reviews.head)
+    for place in (report.journal, report.reviews):
+        assert place.key == key_id(read_public(public))
+        assert signed_by(read_public(public), bytes.fromhex(place.signature), chain.SIGNED + bytes.fromhex(place.head))
 
 
 def test_the_quality_check_is_the_devices_latest_before_the_run(report: RunReport) -> None:
