@@ -81,13 +81,14 @@ function draw() {
   const { run, crops, reconciles, differs, machine, reviewed, classes, review } = now.details;
   tell(at("review-title"), run.sample_id ? t("run.sample", { sample: run.sample_id }) : run.run_id);
   const facts = [
-    run.operator && t("run.operator", { operator: run.operator }),
-    time(run.begun_utc),
+    signed(review.signed_off),
     t("review.count", { n: review.cells }),
     review.operators.length ? t("review.by", { names: review.operators.join(", ") }) : "",
-    signed(review.signed_off),
+    run.operator && t("run.operator", { operator: run.operator }),
+    time(run.begun_utc),
   ];
   tell(at("review-facts"), facts.filter(Boolean).join(" \u00b7 "));
+  at("review-facts").title = at("review-facts").textContent;
   const notes = [!crops && t("review.no_crops"), !reconciles && t("review.unreconciled", { differs }), !run.ended && t("review.goes_on")];
   tell(at("review-notes"), notes.filter(Boolean).join(" "));
   at("review-notes").hidden = !notes.some(Boolean);

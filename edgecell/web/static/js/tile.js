@@ -63,7 +63,8 @@ export function large(cell) {
     ...pair(t("side.place"), t("side.frame", { frame: cell.frame, cell: cell.cell })),
     ...pair(t("side.kind"), word("kind", cell.kind)),
   ];
-  return [shot(cell, t("side.picture", { said: personWords(cell) || machineWords(cell) })), make("dl", {}, ...facts)];
+  const picture = shot(cell, t("side.picture", { said: personWords(cell) || machineWords(cell) }));
+  return [make("span", { class: "shot" }, picture), make("dl", {}, ...facts)];
 }
 
 function sentence(cell) {
