@@ -36,14 +36,14 @@ class RunCells:
     """Of one run. A kind that no classifier refines (red cells, by the hundred thousand) is counted and not listed.
 
     machine: what the machine counted, by the cells. totals: as it was published last. standing: what people said.
-    crops: whether a picture was kept of any cell.
     """
 
     def __init__(self, run: RunSummary, started: RunStarted) -> None:
         self.run, self.started = run, started
         self.machine, self.totals = Tally(), Totals()
         self._otherwise, self._strange = "", ""
-        self.standing, self.crops = Standing(), False
+        self.standing = Standing()
+        self._labelled = self._pictured = 0
         self._windows = 0
         self._cells: dict[Place, RecordedCell] = {}
         self._bins: dict[Place, Bin] = {}
@@ -90,6 +90,11 @@ class RunCells:
         if path is not None:
             with ReviewReader.open(path) as reviews:
                 self._hear(reviews)
+
+    @property
+    def crops(self) -> bool:
+        """Whether pictures are kept, as far as that can be told: also while there is no cell to keep one of."""
+        return bool(self._pictured) or not self._labelled
 
     def cell(self, place: Place) -> RecordedCell | None:
         """A listed cell, None where there is no such."""
@@ -199,7 +204,8 @@ class RunCells:
         self._cells[place] = cell
         self._doubts.append(_doubt(cell))
         self._bins[place] = self._bin(place)
-        self.crops = self.crops or cell.crop is not None
+        self._labelled += cell.excluded is None
+        self._pictured += cell.crop is not None
 
     def _hear(self, reviews: ReviewReader) -> None:
         before = self.standing.position
