@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from tiny_bundle import tiny_manifest
 
-from edgecell.preprocess import cut, to_batch, white_point
+from edgecell.preprocess import cut, field_values, to_batch, white_point
 
 SPEC = tiny_manifest().preprocess
 SIZE = SPEC.size_px
@@ -112,3 +112,20 @@ def test_a_window_is_averaged_as_opencv_averages_bytes_to_the_bit(side: int) -> 
     window = image[80 - side // 2 :, 80 - side // 2 :][:side, :side]
     expected = cv2.resize(window, (32, 32), interpolation=how)
     assert np.array_equal(cut(image, (80.0 + side % 2 / 2, 80.0 + side % 2 / 2), 1.0, side, 32), expected)
+
+
+@pytest.mark.parametrize("colour", ["white", "clear", "rgb"])
+def test_a_field_is_written_where_it_is_wanted_normalised_to_the_bit(colour: str) -> None:
+    spec = msgspec.structs.replace(SPEC, colour=colour)
+    image = np.random.default_rng(5).integers(60, 250, (75, 118, 3), np.uint8)
+    kept = np.full((3, 96, 128), np.float32(7))
+    values = field_values(image, spec, kept[:, :75, :118])
+    assert np.shares_memory(values, kept)
+    assert np.array_equal(values, field_values(image, spec))
+    assert (kept[:, 75:] == 7).all()
+    assert (kept[:, :, 118:] == 7).all()
+    white = np.full(3, 255, np.float32) if colour == "rgb" else white_point(image[None, ::2, ::2])[0]
+    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
+    plain = image.astype(np.float32) * np.reciprocal(white * std) - mean / std
+    plain = np.minimum(plain, (1 - mean) / std) if colour == "clear" else plain
+    assert np.array_equal(values, plain.transpose(2, 0, 1))
