@@ -96,7 +96,7 @@ def _figure(line: Line, figure: Figure) -> str:
     count = "" if figure.cells is None or line.value == "ratio" else f"{figure.cells} "
     value: float | None = getattr(figure, line.value)
     if line.value == "cells" or value is None:
-        return count.strip()
+        return count.strip() or "-"
     if line.value == "per_100":
         return f"{count}{value:.1f} per 100"
     high = "" if figure.high is None else f"{figure.high:.1f}"

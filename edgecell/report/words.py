@@ -8,6 +8,9 @@ from edgecell.report.run import RunReport
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffe\uffff\ud800-\udfff]")
 """No text of a document: XML, HL7 and spreadsheets break on some, others turn round what stands beside them."""
 
+LEAST = {"blood": 100, "marrow": 500}
+"""Cells of a differential: of blood after CLSI H20, of marrow as laboratories have it."""
+
 
 def plain(text: str) -> str:
     """The text with what is no letter escaped: a name in a journal may hold anything."""
@@ -74,6 +77,9 @@ def warnings(report: RunReport) -> list[str]:
         told.append("the slide looks unlike those that the models know: labels of nucleated cells are held back")
     if report.counting == "every_frame":
         told.append("a cell was counted in every frame that shows it")
+    n, least = report.reviewed.differential.n, LEAST.get(report.specimen, LEAST["blood"])
+    if n < least:
+        told.append(f"the differential is over {n} cells, and {least} are wanted at least")
     if report.ended is None:
         told.append("the run has not ended")
     if report.stop is not None and not report.stop.reached:

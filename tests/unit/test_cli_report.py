@@ -47,6 +47,7 @@ def test_text_has_both_counts_side_by_side(folder: Path) -> None:
     assert lines["rejected"] == ["0", "1"]
     assert lines["neutrophil"][0] == str(report.machine.counts["neutrophil"])
     assert f"3 of 300 cells reviewed by {ADA}" in ended.out
+    assert "WARNING: the differential" not in ended.out
     assert "WARNING: a cell was counted in every frame" in ended.out
 
 

@@ -75,6 +75,13 @@ def test_a_ratio_that_cannot_be_told_is_said_to_be_missing(tmp_path: Path) -> No
     assert why in text_of(form.pdf(tmp_path, report, said))
 
 
+@pytest.mark.parametrize(("specimen", "more", "warned"), [("marrow", 299, True), ("marrow", 300, False), ("blood", 0, False)])
+def test_a_differential_of_few_cells_is_warned_of(tmp_path: Path, specimen: str, more: int, warned: bool) -> None:
+    marrow_run(tmp_path, {**COUNTS, "myelocyte": 150 + more}, specimen=specimen)
+    told = [each for each in words.warnings(collected(tmp_path)[0]) if "wanted at least" in each]
+    assert told == (["the differential is over 499 cells, and 500 are wanted at least"] if warned else [])
+
+
 def test_a_run_of_blood_has_no_ratios(tmp_path: Path) -> None:
     marrow_run(tmp_path, COUNTS, specimen="blood")
     report, _ = collected(tmp_path)
