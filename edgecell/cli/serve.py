@@ -78,14 +78,10 @@ def command(
     bus = server.Bus(endpoint=endpoint, key=key, server_key=server_key)
     tls = server.Tls(cert=tls_cert, key=tls_key) if tls_cert and tls_key else None
     with where.bound() as sock:
-        _tell(_url(where.host, sock.getsockname()[1], names, token_file is None and token, secure=secure), as_json=as_json)
+        shown = names[0] if names else where.shown
+        made = f"#token={token}" if token and token_file is None else ""  # behind the #, which a browser sends to nobody
+        _tell(f"http{'s' if secure else ''}://{shown}:{sock.getsockname()[1]}/{made}", as_json=as_json)
         server.serve(station, bus, sock, tls, address.names_of(where, names), numbers=where.anywhere)
-
-
-def _url(host: str, port: int, names: tuple[str, ...], token: str | bool | None, *, secure: bool) -> str:
-    """A made token stands behind the #, which a browser sends to nobody."""
-    shown = names[0] if names else f"[{host}]" if ":" in host else host
-    return f"http{'s' if secure else ''}://{shown}:{port}/{f'#token={token}' if token else ''}"
 
 
 def _tell(url: str, *, as_json: bool) -> None:

@@ -29,6 +29,12 @@ class Address:
         """All interfaces."""
         return ipaddress.ip_address(self.host).is_unspecified
 
+    @property
+    def shown(self) -> str:
+        """As a browser is told it."""
+        host = socket.gethostname() if self.anywhere else self.host
+        return f"[{host}]" if ":" in host else host
+
     def bound(self) -> socket.socket:
         """A socket that listens there. Raises SettingsError."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import ipaddress
+import socket
 import ssl
 from pathlib import Path
 
@@ -117,10 +118,16 @@ def test_names_that_are_served() -> None:
     assert "localhost" not in lan
 
 
-def test_under_tls_the_token_that_was_printed_signs_in(tmp_path: Path) -> None:
+def test_the_address_is_one_that_a_browser_can_use() -> None:
+    assert (HERE.shown, Address(host="::1", port=1).shown) == ("127.0.0.1", "[::1]")
+    assert OUTSIDE.shown == socket.gethostname()
+
+
+def test_beyond_this_machine_the_token_that_was_printed_signs_in_under_tls(tmp_path: Path) -> None:
     cert, key = pair(tmp_path)
     trusting = ssl.create_default_context(cafile=str(cert))
-    with serving(tmp_path, "--token", "--tls-cert", cert, "--tls-key", key, verify=trusting) as served:
+    outside = "--listen", "0.0.0.0:0", "--name", "127.0.0.1"
+    with serving(tmp_path, *outside, "--tls-cert", cert, "--tls-key", key, verify=trusting) as served:
         address, _, token = served.url.partition("#token=")
         assert (address.startswith("https://127.0.0.1:"), len(token)) == (True, 43)
         assert not served.asked("GET", "/api/me", 200)["signed_in"]
