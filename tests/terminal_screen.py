@@ -28,13 +28,14 @@ class Terminal:
         self._raw = b""
         self.second = self.colours = False
         self.cursor = True
-        self._at = (0, 0)
+        self._at = 0, 0
         self.resize(columns, rows)
 
     def resize(self, columns: int, rows: int) -> None:
         """Another size; both screens are blank until something is drawn."""
         self.columns, self.rows = columns, rows
         self._screens = [[[" "] * columns for _ in range(rows)] for _ in range(2)]
+        self._at = min(self._at[0], rows - 1), min(self._at[1], columns)
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     @property
@@ -114,7 +115,7 @@ class Terminal:
             self.colours |= any(number >= 30 for number in numbers)
         elif how == "H":
             row, column = numbers or (1, 1)
-            self._at = row - 1, column - 1
+            self._at = min(row, self.rows) - 1, min(column, self.columns) - 1
         elif how == "J":
             self._screens[self.second] = [[" "] * self.columns for _ in range(self.rows)]
         elif (what, how) in (("?1049", "h"), ("?1049", "l")):

@@ -8,6 +8,7 @@ import pytest
 from browser import Window, chromium, window
 from page_of import Page, page_of
 from playwright.sync_api import Browser
+from serving import small_settings
 
 from edgecell.messages import NOTICE
 
@@ -72,7 +73,7 @@ def test_live_counts_change_while_a_run_goes_on(browser: Browser, tmp_path: Path
 
 
 def test_a_run_survives_a_killed_server_and_is_found_again(browser: Browser, tmp_path: Path) -> None:
-    with page_of(tmp_path) as page, window(browser) as seen:
+    with page_of(tmp_path, small_settings(tmp_path)) as page, window(browser) as seen:
         seen.page.goto(page.url)
         begin(seen, "slide-18", "Ada Q.")
         seen.until(f"{FRAMES} > 0")

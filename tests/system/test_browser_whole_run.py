@@ -51,8 +51,9 @@ def reviewed(seen: Window) -> None:
     seen.page.keyboard.press("r")
     seen.until("document.querySelector('#bins [data-view=reviewed] .count').textContent === '2'")
     seen.page.click("#sign")
-    seen.page.click("#ask-go")
-    seen.until("!document.getElementById('ask-dialog').open")
+    with seen.page.expect_response(lambda answer: answer.url.endswith("/sign")) as answered:
+        seen.page.click("#ask-go")
+    assert answered.value.ok
 
 
 def saved(seen: Window, kind: str) -> bytes:
@@ -60,6 +61,7 @@ def saved(seen: Window, kind: str) -> bytes:
     seen.page.evaluate("document.getElementById('reports').open = true")
     with seen.page.expect_download() as download:
         seen.page.click(f"#report-list [data-report='{kind}']")
+    seen.until("!document.getElementById('reports').open")
     return Path(download.value.path()).read_bytes()
 
 
