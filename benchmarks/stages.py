@@ -44,14 +44,14 @@ from edgecell.settings import PartSettings, Settings
 
 WHY = {
     "correct": "it reads a map of factors too",
-    "gate": "green is taken out of RGB, and then looked at three times: exposure, structure, blur",
-    "shrink": "OpenCV halves with whole rows in the cache, but three channels at a time",
-    "normalise": "the white is measured on the way",
+    "gate": "halves the frame for all (a quarter of it), then smooths, differentiates and dilates a small one in float32",
+    "shrink": "between whole factors, three channels at a time",
+    "normalise": "three tables are looked up a value at a time, and the white is measured",
     "network": "convolutions of few channels, Q/DQ between them; a large square product is what a library does best",
     "decode": "numpy, some 40 calls; the maps are small",
     "crop": "OpenCV's averaging between whole factors is not vectorised",
-    "stain": "medians and a table of each cell's own",
-    "preprocess": "the white of each crop: a sort of its pixels",
+    "stain": "each crop's white, red cells and table: some 40 calls a cell on 16,384 pixels",
+    "preprocess": "the white of each crop again, in its new stain, and a look-up a value",
     "engine": "as network; a batch is as many cells as the frame has",
 }
 """What lies between a stage and its floor."""
@@ -218,7 +218,7 @@ def _least(plan: app.Plan, size_px: tuple[int, int], pixel_um: float, nucleated:
     cell = work_of(spec.file("float.onnx"), (1, *shape))
     least = {
         "correct": (2 * frame, 0.0),
-        "gate": (frame, 0.0),
+        "gate": (1.25 * frame, 0.0),
         "crop": (nucleated * (window + crop), 0.0),
         "stain": (nucleated * 2 * crop, 0.0),
         "preprocess": (nucleated * 5 * crop, 0.0),
@@ -233,7 +233,7 @@ def _least(plan: app.Plan, size_px: tuple[int, int], pixel_um: float, nucleated:
     field_work = work_of(finder.file("float.onnx"), (1, 3, work[1], work[0]))
     maps = 4.0 * (len(finder.class_names) + 5) * work[0] * work[1] / 16
     return least | {
-        "shrink": (frame + small, 0.0),
+        "shrink": (2 * min(small, frame), 0.0),
         "normalise": (5 * small, 0.0),
         "network": (4 * small + maps, 2 * field_work["multiply_adds"]),
         "decode": (maps, 0.0),

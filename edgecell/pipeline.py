@@ -144,7 +144,7 @@ def _hold_back(
     """
     seen = [Domain()]
     for kind, classifier in classifiers.items():
-        answers = [labels[sighting.cell.cell_index] for sighting in _sightings(detected) if sighting.cell.kind == kind]
+        answers = [labels[cell.cell_index] for cell in _to_label(detected) if cell.kind == kind]
         state = slide.domains.get(kind, DomainState()).after(answers, classifier.manifest)
         slide = replace(slide, domains={**slide.domains, kind: state})
         seen.append(state.domain(classifier.manifest))
@@ -159,12 +159,13 @@ def _labels(
     labels: list[dict[int, Classification]] = [{} for _ in detected]
     work: dict[Classifier, list[tuple[int, Sighting]]] = {}
     for at, each in enumerate(detected):
-        for sighting in _sightings(each):
-            cell = sighting.cell
-            if cell.kind in classifiers:
+        found = each.segmentation
+        for cell in _to_label(each):
+            if found is not None and cell.kind in classifiers:
+                sighting = Sighting(cell=cell, image=each.frame.image, pixel_um=found.pixel_um)
                 work.setdefault(classifiers[cell.kind], []).append((at, sighting))
             else:
-                labels[at][cell.cell_index] = as_kind(cell, each.segmentation.unsure_below if each.segmentation else 0.0)
+                labels[at][cell.cell_index] = as_kind(cell, found.unsure_below if found else 0.0)
     for classifier, places in work.items():
         frames, sightings = [at for at, _ in places], [sighting for _, sighting in places]
         crops, stain = _restained(classifier.crops(sightings), frames, slide.stain, classifier.manifest.preprocess)
@@ -191,16 +192,10 @@ def _restained(
     return out, stain
 
 
-def _sightings(detected: Detected) -> list[Sighting]:
-    """The cells to label: those not excluded."""
+def _to_label(detected: Detected) -> list[Cell]:
+    """The cells that are not excluded."""
     found = detected.segmentation
-    if found is None:
-        return []
-    return [
-        Sighting(cell=cell, image=detected.frame.image, pixel_um=found.pixel_um)
-        for cell in found.cells
-        if cell.excluded is None
-    ]
+    return [] if found is None else [cell for cell in found.cells if cell.excluded is None]
 
 
 def _report(
