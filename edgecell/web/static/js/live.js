@@ -179,6 +179,7 @@ function drawFates() {
     why.length && t("fates.gated", { list: why.join(", ") }),
     told.counts && t("fates.unsure", { unsure: told.counts.unsure, cells: told.counts.cells_total }),
     left.length && t("fates.excluded", { list: left.join(", ") }),
+    told.counts?.counting === "every_frame" && t("fates.every_frame"),
   ];
   tell(at("fates-why"), lines.filter(Boolean).join(" "));
 }

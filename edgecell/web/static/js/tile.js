@@ -36,7 +36,7 @@ export function machineWords(cell) {
 }
 
 function sure(label, { confidence }) {
-  return confidence === null ? label : t("tile.sure", { label, percent: number(100 * confidence) });
+  return confidence === null ? label : t("tile.sure", { label, percent: percent(confidence) });
 }
 
 /** What a person says of a cell; "" where nobody did. */
@@ -89,8 +89,11 @@ function lines(cell) {
   const person = personWords(cell);
   if (person) return [line("name person", person), line("machine", t("tile.was", { said: sure(shortOf(cell.label), cell) }))];
   const name = cell.excluded ? machineWords(cell) : word("label", cell.label);
-  const percent = cell.confidence === null || cell.excluded ? "" : t("tile.percent", { percent: number(100 * cell.confidence) });
-  return [line("name", cell.decided || cell.excluded ? name : t("tile.unsure", { said: name })), line("machine", percent)];
+  const second = cell.confidence === null || cell.excluded ? "" : t("tile.percent", { percent: percent(cell.confidence) });
+  return [line("name", cell.decided || cell.excluded ? name : t("tile.unsure", { said: name })), line("machine", second)];
 }
+
+/** Never rounded up: 100 % would say that no doubt is left. */
+const percent = (confidence) => number(Math.floor(100 * confidence + 1e-6));
 
 const line = (kind, text) => make("span", { class: kind }, text);
