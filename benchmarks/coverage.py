@@ -1,25 +1,33 @@
 """How often intervals hold: at a fixed number of cells, under a width rule, for a marrow's ratios, and corrected for confusion.
 
     python -m benchmarks.coverage [--runs 2000]
+    python -m benchmarks.coverage --search 140 --runs 800          # for the worst differential under a width rule
+    python -m benchmarks.coverage --bundle marrow7 --data DIR      # real cells: counted, corrected, and what they are
+
 
 Every cell is a look at the stop rule, which is the worst case: a run looks after every frame. What is exact comes from the
 binomial law itself, without limits, so that it is a check of them.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration import recipe
+from calibration.tested import Tested, measure
 from edgecell import correction, marrow, tally
-from edgecell.bundle import CellClass
-from edgecell.correction import UNDECIDED, Confusion, correct
+from edgecell.bundle import Bundle, CellClass, open_bundle
+from edgecell.correction import UNDECIDED, Confusion, CorrectedRow, confusion_of, correct
+from edgecell.errors import BundleError
 from edgecell.intervals import CONFIDENCE, together
 from edgecell.messages import Tally
 from edgecell.settings import StopSettings
 from edgecell.stoprule import look
+from edgecell.wire import DifferentialRow
 
 Array = NDArray[np.float64]
 Shares = Sequence[float]
@@ -33,6 +41,9 @@ ONE_NAMED = ((5.0, 2), (10.0, 2), (10.0, 7), (20.0, 7))
 """Points, and classes of the differential."""
 CONFUSED = ((0.95, 0.045, 150), (0.85, 0.1, 150), (0.7, 0.1, 100), (0.5, 0.45, correction.ENOUGH))
 """Share of cells decided rightly, share left undecided, labelled cells of each class."""
+DRAWS = 1500
+"""Of a correction's limits; a report takes more, which makes them smoother and no wider."""
+RECIPES = Path(recipe.__file__).parent / "recipes"
 MOST = 3000
 """Cells after which no run goes on."""
 MARROW = {"blast": "blast", "myelocyte": "granulocytic", "erythroblast": "erythroid", "lymphocyte": "lymphoid"}
@@ -104,6 +115,20 @@ def under_width(shares: Shares, by: Sequence[int], points: float, runs: int, see
     return float(np.mean(holds)), float(np.mean([counts.sum() for counts in ended]))
 
 
+def worst(trials: int, runs: int) -> tuple[float, str]:
+    """Of so many differentials drawn at random, 2 to 7 classes, any of them named, 8 to 40 points: the share of runs of the worst
+    one whose intervals all hold, in ten times as many runs of other cells, and which it is."""
+    rng, found = np.random.default_rng(3), []
+    for trial in range(trials):
+        classes, points = int(rng.integers(2, 8)), float(rng.choice([8, 10, 12, 15, 20, 30, 40]))
+        shares = rng.dirichlet(np.full(classes, rng.choice([0.3, 0.7, 1, 3])))
+        by = rng.choice(classes, int(rng.integers(1, classes + 1)), replace=False).tolist()
+        found.append((under_width(shares.tolist(), by, points, runs, trial)[0], shares.tolist(), by, points))
+    _, likely, by, points = min(found)
+    told = f"{', '.join(f'{100 * share:.1f}' for share in likely)} %, number {', '.join(map(str, by))} within {points:g} points"
+    return under_width(likely, by, points, 10 * runs, trials)[0], told
+
+
 def missed(points: float, classes: int) -> Array:
     """Exactly: how often the interval of the named class misses, for shares of 0.5 to 50 %."""
     stop, shares = enough_at(points, classes), np.linspace(0.005, 0.5, 34)
@@ -156,7 +181,9 @@ def confusion(rows: NDArray[np.int64]) -> Confusion:
     return Confusion(bundle="toy 1.0.0", dataset="toy", table=table)
 
 
-def corrected(n: int, right: float, undecided: float, labelled: int, runs: int) -> tuple[float, float, float]:
+def corrected(
+    n: int, right: float, undecided: float, labelled: int, runs: int, draws: int = DRAWS
+) -> tuple[float, float, float]:
     """Slides of n counted cells, with that many labelled cells a class: share whose corrected limits all hold, their mean width
     in points, and share whose raw limits do."""
     rng, classes = np.random.default_rng(n), named(NUCLEATED, apart="erythroblast")
@@ -168,12 +195,39 @@ def corrected(n: int, right: float, undecided: float, labelled: int, runs: int) 
     for _ in range(runs):
         known = confusion(np.array([rng.multinomial(labelled, row) for row in truth]))
         counts = dict(zip(NUCLEATED, rng.multinomial(n, seen / seen.sum()).tolist(), strict=True))
-        rows = correct(counts, known, classes).rows
+        rows = correct(counts, known, classes, draws).rows
         holds += all(row.low <= share <= row.high for row, share in zip(rows, shares, strict=True))
         widths += [row.high - row.low for row in rows]
         plain = tally.differential(Tally(counts=counts), classes).rows
         raw += all(row.low <= share <= row.high for row, share in zip(plain, shares, strict=True))
     return holds / runs, float(np.mean(widths)), raw / runs
+
+
+def on_real_cells(bundle: Bundle, found: Iterable[Tested]) -> Iterator[str]:
+    """A table a dataset: of cells that the bundle's confusion was not measured on, each class's true share beside the counted
+    and the corrected one."""
+    classes = {each.name: each for each in bundle.manifest.classes}
+    inside = [name for name, meaning in classes.items() if meaning.in_differential]
+    for each in found:
+        table = dict(zip(classes, each.int8.decided_as, strict=True))
+        counts = {name: sum(row[at] for row in table.values()) for at, name in enumerate(classes)}
+        total = sum(sum(table[name]) for name in inside)
+        try:
+            rows = correct(counts, confusion_of(bundle.manifest, each.dataset), classes).rows
+        except BundleError as error:
+            yield f"{each.dataset}: not corrected: {error.what}"
+            continue
+        plain = tally.differential(Tally(counts=counts), classes)
+        yield f"{bundle.manifest.name}, {each.dataset}, {each.part} split: {total} cells of the differential, {plain.n} decided as its classes"
+        yield "\n| class | true % | counted, with its limits | corrected, with its limits |\n|---|---|---|---|"
+        for raw, better in zip(plain.rows, rows, strict=True):
+            true = 100 * sum(table[raw.label]) / total
+            yield f"| {raw.label} | {true:.1f} | {_told(raw, true)} | {_told(better, true)} |"
+
+
+def _told(row: DifferentialRow | CorrectedRow, true: float) -> str:
+    outside = "" if row.low <= true <= row.high else ", **outside**"
+    return f"{row.percent:.1f} ({row.low:.1f}-{row.high:.1f}){outside}"
 
 
 def lines(runs: int) -> Iterator[str]:
@@ -210,7 +264,18 @@ def lines(runs: int) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=2000, help="a line; of corrected slides a fifth")
-    for line in lines(parser.parse_args().runs):
+    parser.add_argument("--search", type=int, help="Differentials drawn at random, to find one whose intervals hold least often.")
+    parser.add_argument("--bundle", help="A shipped classifier, on the validation cells of its recipe instead.")
+    parser.add_argument("--data", type=Path, help="Folder that holds the recipe's datasets.")
+    asked = parser.parse_args()
+    if asked.bundle:
+        bundle, how = open_bundle(asked.bundle), recipe.load(RECIPES / f"{asked.bundle}.toml")[0]
+        said = on_real_cells(bundle, measure(how, bundle.manifest.confidence, asked.data or Path(), bundle.path, "val"))
+    elif asked.search:
+        said = (f"{100 * share:.1f} % hold: {told}" for share, told in [worst(asked.search, asked.runs)])
+    else:
+        said = lines(asked.runs)
+    for line in said:
         print(line, flush=True)
 
 

@@ -81,8 +81,9 @@ def confusion_of(manifest: Manifest, dataset: str = "") -> Confusion:
     return Confusion(bundle=f"{manifest.name} {manifest.version}", dataset=chosen, table=found[chosen])
 
 
-def correct(counts: Mapping[str, int], confusion: Confusion, classes: Mapping[str, CellClass]) -> Corrected:
+def correct(counts: Mapping[str, int], confusion: Confusion, classes: Mapping[str, CellClass], draws: int = DRAWS) -> Corrected:
     """The differential of decided cells by label, corrected. classes: label -> what it means, as for the raw differential.
+    draws: fewer are faster, and leave the limits rough. The same counts give the same limits.
 
     Raises BundleError where a class has too few labelled cells, or is taken for others as often as for itself.
     """
@@ -93,7 +94,7 @@ def correct(counts: Mapping[str, int], confusion: Confusion, classes: Mapping[st
     rows: tuple[CorrectedRow, ...] = ()
     if cells[inside].sum():
         shares = _shares(_solved(known[None] / known.sum(axis=1)[:, None], cells[None]), inside)[0]
-        low, high = _limits(known, cells, inside)
+        low, high = _limits(known, cells, inside, draws)
         named = [label for label, counted in zip(labels, inside, strict=True) if counted]
         rows = tuple(
             CorrectedRow(label=label, percent=100 * share, low=100 * min(a, share), high=100 * max(b, share))
@@ -117,16 +118,16 @@ def _row(confusion: Confusion, label: str, labels: Sequence[str]) -> list[int]:
     return [*decided, total - sum(decided)]
 
 
-def _limits(known: Draws, cells: Draws, inside: NDArray[np.bool_]) -> tuple[Draws, Draws]:
+def _limits(known: Draws, cells: Draws, inside: NDArray[np.bool_], draws: int) -> tuple[Draws, Draws]:
     """Lower and upper limit (0-1) of each class of the differential, all of them together at CONFIDENCE.
 
     A Clopper-Pearson limit is a quantile of Beta(count, n - count + 1) below and of Beta(count + 1, n - count) above: of gammas
     with one cell more among the others, or of its own.
     """
     rng = np.random.default_rng(SEED)
-    confusion = rng.gamma(known + 1 / known.shape[1], size=(DRAWS, *known.shape))
-    counts = np.where(cells > 0, rng.gamma(np.maximum(cells, 1), size=(DRAWS, len(cells))), 0.0)
-    more_of_others, more_of_it = rng.exponential(size=(2, DRAWS))
+    confusion = rng.gamma(known + 1 / known.shape[1], size=(draws, *known.shape))
+    counts = np.where(cells > 0, rng.gamma(np.maximum(cells, 1), size=(draws, len(cells))), 0.0)
+    more_of_others, more_of_it = rng.exponential(size=(2, draws))
     inverse = _inverse(confusion / confusion.sum(axis=2, keepdims=True))
     tail = (1 - CONFIDENCE) / int(inside.sum()) / 2
     low, high = [], []

@@ -111,16 +111,12 @@ def test_a_bundle_without_it_says_how_to_get_it() -> None:
     ("n", "right", "undecided", "labelled"),
     [(100, 0.95, 0.045, 150), (200, 0.5, 0.45, ENOUGH), (500, 0.7, 0.1, 100), (1000, 0.85, 0.1, 150)],
 )
-def test_the_corrected_limits_hold_together(
-    n: int, right: float, undecided: float, labelled: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_corrected_limits_hold_together(n: int, right: float, undecided: float, labelled: int) -> None:
     """On slides whose cells are confused as the labelled cells are. A few here; `python -m benchmarks.coverage` draws more."""
-    monkeypatch.setattr("edgecell.correction.DRAWS", 1000)
-    holds, _, _ = corrected(n, right, undecided, labelled, runs=80)
+    holds, _, _ = corrected(n, right, undecided, labelled, runs=80, draws=1000)
     assert holds >= 0.88  # limits that hold with 0.95 come to less in one case of 300
 
 
-def test_raw_limits_do_not_hold_where_cells_are_confused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raw_limits_do_not_hold_where_cells_are_confused() -> None:
     """Which is what the correction is for."""
-    monkeypatch.setattr("edgecell.correction.DRAWS", 200)
-    assert corrected(1000, 0.7, 0.1, 100, runs=20)[2] < 0.5
+    assert corrected(1000, 0.7, 0.1, 100, runs=20, draws=200)[2] < 0.5

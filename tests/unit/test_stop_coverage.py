@@ -1,10 +1,18 @@
 """How often the intervals hold when a run ends by its stop rule: exact for one class, simulated for all classes together."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
 import numpy as np
 import pytest
+from tiny_bundle import CLASSES, tiny_manifest
 
 from benchmarks import coverage
 from benchmarks.coverage import RARE, enough_at, held, missed, stopped, under_width
+from calibration import tested
+from calibration.metrics import Share, figures
+from edgecell.bundle import Bundle
 from edgecell.intervals import CONFIDENCE, together
 
 LEAST = 0.94
@@ -70,10 +78,44 @@ def test_a_number_of_cells_costs_nothing() -> None:
 
 def test_the_tables_say_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["coverage", "--runs", "5"])
-    monkeypatch.setattr("edgecell.correction.DRAWS", 200)
-    for name, value in {"CELLS": (100,), "RULES": (((4,), 20.0),), "ONE_NAMED": ((20.0, 7),)}.items():
+    for name, value in {
+        "CELLS": (100,),
+        "RULES": (((4,), 20.0),),
+        "ONE_NAMED": ((20.0, 7),),
+        "CONFUSED": ((0.7, 0.1, 50),),
+    }.items():
         monkeypatch.setattr(coverage, name, value)
     coverage.main()
     said = capsys.readouterr().out
     for words in ("| 100 | ", "the class of 3 % within 20 points", "of 7, within 20 points", "M:E and blasts hold"):
         assert words in said
+
+
+def test_a_search_names_the_worst(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["coverage", "--search", "2", "--runs", "20"])
+    monkeypatch.setattr(coverage, "under_width", lambda shares, by, points, runs, seed: (0.9 + 0.01 * seed, 99.0))
+    coverage.main()
+    said = capsys.readouterr().out
+    assert said.startswith("92.0 % hold: ")  # the first of the two, tried again
+    assert " points\n" in said
+
+
+def test_real_cells_are_set_beside_what_they_are() -> None:
+    """Of 60 neutrophils and 60 lymphocytes, half of the lymphocytes are not decided: what was measured so says so."""
+    decided = np.array([[60, 0, 0, 0], [0, 30, 0, 30], [0, 0, 0, 0]])
+    truth, called = np.repeat([0, 1], [60, 60]), np.repeat([0, 1, 1], [60, 30, 30])
+    sure = np.repeat([True, True, False], [60, 30, 30])
+    found = figures(called, sure, truth, CLASSES)
+    assert found.decided_as == tuple(tuple(row) for row in decided.tolist())
+    share = Share(count=1, n=1)
+    measured = tested.Tested(dataset="toy", part="test", int8=found, fp32=found, agreement=share)
+    manifest = msgspec.structs.replace(tiny_manifest(), metrics=measured.confusion())
+    bundle = Bundle(path=Path(), manifest=manifest, sha256="")
+    told = list(coverage.on_real_cells(bundle, [replace(measured, part="val")]))
+    assert told[0] == "tiny, toy, val split: 120 cells of the differential, 90 decided as its classes"
+    neutrophil, lymphocyte = told[2:]
+    assert neutrophil.startswith("| neutrophil | 50.0 | 66.7 (")
+    assert "**outside** | 50.0 (" in neutrophil
+    assert "**outside** | 50.0 (" in lymphocyte
+    [refused] = coverage.on_real_cells(bundle, [replace(measured, dataset="other")])
+    assert refused.startswith("other: not corrected: bundle tiny 1.0.0 does not say")
