@@ -116,8 +116,8 @@ def under_width(shares: Shares, by: Sequence[int], points: float, runs: int, see
 
 
 def worst(trials: int, runs: int) -> tuple[float, str]:
-    """Of so many differentials drawn at random, 2 to 7 classes, any of them named, 8 to 40 points: the share of runs of the worst
-    one whose intervals all hold, in ten times as many runs of other cells, and which it is."""
+    """Of so many differentials drawn at random, 2 to 7 classes, any of them named, 8 to 40 points: the share of runs of the
+    worst one whose intervals all hold, in ten times as many runs of other cells, and which it is."""
     rng, found = np.random.default_rng(3), []
     for trial in range(trials):
         classes, points = int(rng.integers(2, 8)), float(rng.choice([8, 10, 12, 15, 20, 30, 40]))
@@ -218,7 +218,8 @@ def on_real_cells(bundle: Bundle, found: Iterable[Tested]) -> Iterator[str]:
             yield f"{each.dataset}: not corrected: {error.what}"
             continue
         plain = tally.differential(Tally(counts=counts), classes)
-        yield f"{bundle.manifest.name}, {each.dataset}, {each.part} split: {total} cells of the differential, {plain.n} decided as its classes"
+        where = f"{bundle.manifest.name}, {each.dataset}, {each.part} split"
+        yield f"{where}: {total} cells of the differential, {plain.n} decided as its classes"
         yield "\n| class | true % | counted, with its limits | corrected, with its limits |\n|---|---|---|---|"
         for raw, better in zip(plain.rows, rows, strict=True):
             true = 100 * sum(table[raw.label]) / total
@@ -264,7 +265,9 @@ def lines(runs: int) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=2000, help="a line; of corrected slides a fifth")
-    parser.add_argument("--search", type=int, help="Differentials drawn at random, to find one whose intervals hold least often.")
+    parser.add_argument(
+        "--search", type=int, help="Differentials drawn at random, to find one whose intervals hold least often."
+    )
     parser.add_argument("--bundle", help="A shipped classifier, on the validation cells of its recipe instead.")
     parser.add_argument("--data", type=Path, help="Folder that holds the recipe's datasets.")
     asked = parser.parse_args()
