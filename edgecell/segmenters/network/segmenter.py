@@ -98,9 +98,9 @@ def _cells(frame: Frame, seen: Look, scale: Scale, kinds: tuple[str, ...], tempe
     grid = Grid(seen)
     scores = tempered(seen.found.scores, temperature)
     um, centres = scale.pixel_um, (seen.boxes[:, :2] + seen.boxes[:, 2:]) / 2
-    for index, (x0, y0, x1, y1) in enumerate(corners.tolist()):
-        box, kind = (x0, y0, x1, y1), kinds[int(seen.found.kinds[index])]
-        centre = float(centres[index, 0]), float(centres[index, 1])
+    rows = zip(corners.tolist(), centres.tolist(), seen.found.kinds.tolist(), scores, strict=True)
+    for index, ((x0, y0, x1, y1), (x, y), number, own) in enumerate(rows):
+        box, centre, kind = (x0, y0, x1, y1), (x, y), kinds[number]
         yield Cell(
             frame_index=frame.index,
             cell_index=index,
@@ -109,5 +109,5 @@ def _cells(frame: Frame, seen: Look, scale: Scale, kinds: tuple[str, ...], tempe
             centre_px=centre,
             outline=CellOutline(grid, index + 1, box, um),
             excluded=excluded(kind, box, centre, (width, height), um),
-            scores=scores[index],
+            scores=own,
         )
