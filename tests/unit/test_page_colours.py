@@ -69,6 +69,14 @@ def test_contrast_is_enough(theme: str, pairs: dict[str, tuple[str, ...]], least
     assert poor == {}
 
 
+def test_names_of_cells_can_be_read_on_their_colours() -> None:
+    """White letters on the picture, each on its class's colour; no two classes have the same."""
+    script = (Path(wire.__file__).parent / "web/static/js/palette.js").read_text(encoding="utf-8")
+    colours = [colour for colour in re.findall(r"#[0-9a-f]{6}", script) if colour not in ("#ff8c00", "#969696")]
+    assert len(set(colours)) == len(colours) == 13
+    assert [colour for colour in colours if contrast(colour, "#ffffff") < TEXT] == []
+
+
 def test_dark_theme_has_every_colour() -> None:
     light, dark = (set(re.findall(r"--([\w-]+): #", block)) for block in re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL))
     assert light == dark

@@ -6,6 +6,7 @@ import { openStart, prepareDialogs, question } from "/js/dialogs.js";
 import { at, tell } from "/js/dom.js";
 import { closeReview, openReview, prepareReview } from "/js/review.js";
 import { draw, listen, run } from "/js/live.js";
+import { colourAll } from "/js/palette.js";
 import { paint } from "/js/preview.js";
 import { openRuns } from "/js/runs.js";
 
@@ -38,6 +39,7 @@ async function route() {
   try {
     me = await ask("/api/me");
     if (me.token_needed && !me.signed_in) return show("login");
+    colourAll(me.settings.flatMap(({ classes }) => classes));
     listen();
     const [screen, name] = location.hash.replace(/^#\//, "").split("/");
     if (screen === "runs" && name) {

@@ -2,7 +2,7 @@
 
 import { at, tell } from "/js/dom.js";
 import { t, word } from "/js/catalogue.js";
-import { LEFT_OUT, UNSURE, colour } from "/js/palette.js";
+import { LEFT_OUT, UNSURE, UNSURE_NAME, colour } from "/js/palette.js";
 
 /** Where nothing is classified further than found: above so many cells labels would cover them, so that boxes stand alone. */
 const NAMED_MOST = 60;
@@ -95,7 +95,7 @@ function tag(pen, [x0, y0, y1], text, shade, line) {
   const [wide, high] = [pen.measureText(text).width + 4 * line, 10 * line];
   const left = Math.max(0, Math.min(x0, pen.canvas.width - wide));
   const bottom = y0 > high ? y0 : Math.min(y1 + high, pen.canvas.height);
-  pen.fillStyle = shade === UNSURE ? "#8a4b00" : shade;
+  pen.fillStyle = shade === UNSURE ? UNSURE_NAME : shade;
   pen.fillRect(left, bottom - high, wide, high);
   pen.fillStyle = "#ffffff";
   pen.fillText(text, left + 2 * line, bottom - line);
