@@ -203,6 +203,7 @@ def looking_on(crowd: Crowd, lookers: int, server: Server, browser: Browser) -> 
 def opened(browser: Browser) -> Iterator[Page]:
     """A page with a cache of its own."""
     context = browser.new_context(viewport={"width": SIZE[0], "height": SIZE[1]})
+    context.set_default_timeout(1000 * PATIENCE_S)
     try:
         yield context.new_page()
     finally:

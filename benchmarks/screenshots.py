@@ -18,7 +18,7 @@ import click
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.browsers import PATIENCE_S, SHOWN, SIZE, Server
+from benchmarks.browsers import PATIENCE_S, SHOWN, Server, opened
 
 SETTINGS = '[source]\npart = "phantom"\nfps = 6\n'
 CELLS = 120
@@ -86,7 +86,7 @@ def main(out: Path) -> None:
         playwright = there.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         there.callback(browser.close)
-        page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]})
+        page = there.enter_context(opened(browser))
         made = {"live": live(page, server), "gallery": gallery(page, server), "report": report(server, folder)}
     for name, png in made.items():
         (out / f"{name}.png").write_bytes(small(png))
