@@ -99,7 +99,12 @@ class Station:
     def review(self) -> dict[str, Any]:
         operators = {cell["review"]["operator"]: None for cell in self.cells if cell["review"]}
         signed = {"operator": self.signed, "utc": "2026-01-31T13:00:00.000Z"} if self.signed else None
-        return {"cells": self.views()["reviewed"], "operators": list(operators), "signed_off": signed}
+        return {
+            "cells": self.views()["reviewed"],
+            "operators": list(operators),
+            "signed_off": signed,
+            "position": len(self.asked),
+        }
 
 
 def begin(station: Station) -> None:

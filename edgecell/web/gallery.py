@@ -37,7 +37,10 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Signed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a sign-off. seen: the `position` of the review that was on the screen: nobody signs what they did not see."""
+
     operator: str
+    seen: Index
 
 
 async def runs(request: Request) -> Response:
@@ -86,7 +89,7 @@ async def say(request: Request) -> Response:
         return {
             "reviewed": reviewed,
             "views": known.views(),
-            "review": known.standing.told(known.run.windows),
+            "review": _review(known),
             "cells": changed,
         }
 
@@ -99,10 +102,14 @@ async def sign(request: Request) -> Response:
 
     def signed() -> dict[str, Any]:
         known = shelf.cells(run_id)
+        if known.standing.position != body.seen:
+            raise Refused(
+                409, "cells were reviewed by somebody else since you looked", fix="look at the counts, and sign again"
+            )
         with Reviews.open(shelf.journal) as reviews, _reviewing():
             sign_off(reviews, known, body.operator)
         known.refresh(shelf.journal)
-        return {"review": known.standing.told(known.run.windows)}
+        return {"review": _review(known)}
 
     return answer(await _in_turn(shelf, signed))
 
@@ -146,12 +153,17 @@ def _of_run(known: RunCells) -> dict[str, Any]:
         "excluded": dict(known.machine.excluded),
         "machine": machine,
         "reviewed": reviewed,
-        "review": known.standing.told(known.run.windows),
+        "review": _review(known),
         "crops": known.crops,
         "views": known.views(),
         "reconciles": not known.differs,
         "differs": known.differs,
     }
+
+
+def _review(known: RunCells) -> dict[str, Any]:
+    """position: of the latest event about the run in the chain of reviews, 0 for none."""
+    return {**known.standing.told(known.run.windows), "position": known.standing.position}
 
 
 def _class(known: RunCells, label: str) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def test_a_run_shows_both_counts_and_that_they_add_up(whole: Path) -> None:
     assert told["machine"] == told["reviewed"]
     assert told["reconciles"] is True
     assert told["crops"] is True
-    assert told["review"] == {"cells": 0, "operators": [], "signed_off": None}
+    assert told["review"] == {"cells": 0, "operators": [], "signed_off": None, "position": 0}
     assert told["frames"]["processed"] == 100
     assert sum(told["cumulative"].values()) + told["unsure"] + sum(told["excluded"].values()) == 1000
     assert [each["label"] for each in told["classes"]] == ["neutrophil", "lymphocyte", "erythroblast"]
@@ -162,7 +162,7 @@ def test_a_review_changes_the_differential_at_once_and_is_kept(page: Page, tmp_p
     assert [(each["frame"], each["cell"]) for each in answer["cells"]] == [(0, 0), (1, 3)]
     assert {each["review"]["label"] for each in answer["cells"]} == {"erythroblast"}
     assert {each["label"] for each in answer["cells"]} <= {"neutrophil", "lymphocyte", "erythroblast"}
-    assert answer["review"] == {"cells": 2, "operators": ["anna"], "signed_off": None}
+    assert answer["review"] == {"cells": 2, "operators": ["anna"], "signed_off": None, "position": 2}
     after = Page(tmp_path).got(RUN)  # another server
     assert (after["reviewed"], after["views"]) == (answer["reviewed"], answer["views"])
     assert after["machine"] == before["machine"] != after["reviewed"]
@@ -214,13 +214,18 @@ def test_two_operators_at_two_servers_see_each_other(page: Page, tmp_path: Path)
 
 
 def test_signing_off_stands_until_somebody_says_something(page: Page) -> None:
-    signed = page.said({"operator": "anna"}, path=f"{RUN}/sign")["review"]["signed_off"]
+    signed = page.said({"operator": "anna", "seen": 0}, path=f"{RUN}/sign")["review"]["signed_off"]
     assert signed["operator"] == "anna"
     assert page.got(RUN)["review"]["signed_off"] == signed
     assert page.got("/api/runs")["runs"][0]["signed_off"] is True
     page.said({"operator": "ben", "cells": [[0, 0]], "action": "confirm"})
     assert page.got(RUN)["review"]["signed_off"] is None
-    page.said({"operator": ""}, 422, path=f"{RUN}/sign")
+    position = page.got(RUN)["review"]["position"]
+    page.said({"operator": "", "seen": position}, 422, path=f"{RUN}/sign")
+    refused = page.said({"operator": "ben", "seen": position - 1}, 409, path=f"{RUN}/sign")
+    assert "since you looked" in refused["error"]
+    assert refused["fix"]
+    assert page.got(RUN)["review"]["signed_off"] is None
 
 
 def test_a_run_that_goes_on_grows_in_the_gallery_and_is_not_signed_off(tmp_path: Path) -> None:
@@ -238,7 +243,7 @@ def test_a_run_that_goes_on_grows_in_the_gallery_and_is_not_signed_off(tmp_path:
                 True,
                 False,
             )
-        refused = page.said({"operator": "anna"}, 422, path=f"{RUN}/sign")
+        refused = page.said({"operator": "anna", "seen": 0}, 422, path=f"{RUN}/sign")
         assert "going on in another process" in refused["error"]
 
 
@@ -250,7 +255,7 @@ def test_an_erased_run_is_gone_at_once(page: Page, tmp_path: Path) -> None:
     page.got(f"{RUN}/cells", 410)
     page.got(picture, 410)
     page.said({"operator": "anna", "cells": [[0, 0]], "action": "confirm"}, 410)
-    page.said({"operator": "anna"}, 410, path=f"{RUN}/sign")
+    page.said({"operator": "anna", "seen": 0}, 410, path=f"{RUN}/sign")
 
 
 def test_a_journal_that_is_damaged_is_said_so(page: Page, tmp_path: Path) -> None:

@@ -162,11 +162,12 @@ async function look() {
 }
 
 async function sign() {
+  const seen = now.details.review.position;
   const words = t("sign.words", { n: now.details.review.cells, unsure: now.details.views.unsure ?? 0 });
   const operator = await question({ title: t("sign.title"), words, go: t("sign.go"), named: true });
   if (operator === null) return;
   try {
-    await ask(`${now.path}/sign`, { method: "POST", body: { operator } });
+    await ask(`${now.path}/sign`, { method: "POST", body: { operator, seen } });
     now.details = await detailsOf(now.path);
     draw();
     tell(at("said"), t("said.signed"));
