@@ -52,7 +52,8 @@ can be used and the bundle's plan was prepared and verified there, else ONNX Run
 
 ROLES = ("source", "segmenter", "engine", "publisher")
 
-Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^(?!\s*$)[^\x00-\x1f\x7f]+$(?!\n)")]
+"""One line that is not blank. `$` alone would let a line's end pass behind it."""
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 
 
@@ -155,7 +156,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     device_id: Id = "edgecell"
     sample_id: Id = "unnamed"
-    operator: Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    operator: Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")] = ""
     source: PartSettings = PartSettings(part="phantom", where="[source]")
     segmenter: PartSettings = PartSettings(part=AUTO, where="[segmenter]")
     engine: PartSettings = PartSettings(part=AUTO, where="[engine]")

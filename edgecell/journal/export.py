@@ -10,7 +10,7 @@ from typing import IO, Any, Literal, NamedTuple
 import msgspec
 
 from edgecell.errors import JournalError, MissingDependency
-from edgecell.journal.crops import Crops
+from edgecell.journal.crops import Pictures, look
 from edgecell.journal.events import FrameFate
 from edgecell.journal.reader import Reader
 from edgecell.journal.reviews import ReviewReader
@@ -123,9 +123,9 @@ def write(rows: Iterable[CellRow], kind: Format, out: IO[bytes]) -> int:
 def write_crops(rows: Iterable[CellRow], folder: Path, out: Path) -> int:
     """The pictures of the rows that have one, as files for their owner alone; how many. Raises JournalError."""
     n = 0
-    if not Crops.there(folder):
+    if not Pictures.there(folder):
         return n
-    with Crops.open(folder) as crops:
+    with look(folder) as crops:
         for row in rows:
             png = row.crop and crops.picture(row.run_id, row.frame, row.cell, row.crop)
             if not png:

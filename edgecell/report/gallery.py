@@ -9,7 +9,7 @@ import numpy as np
 
 from edgecell.bundle import CellClass
 from edgecell.imagesize import declared_px
-from edgecell.journal.crops import Crops
+from edgecell.journal.crops import Pictures, look
 from edgecell.journal.events import RecordedCell
 from edgecell.journal.reader import Reader
 from edgecell.journal.revised import UNSURE, machine_bin, reviewed_bin
@@ -43,14 +43,14 @@ class Group(NamedTuple):
 def gallery(folder: Path, report: RunReport, said: Standing) -> tuple[Group, ...]:
     """The groups as reviewed, in the order of the classes, `unsure` last; none where no picture was kept. said: the reviews
     that the report is with. Raises JournalError."""
-    if not Crops.there(folder):
+    if not Pictures.there(folder):
         return ()
     classes = {each.name: each for each in report.classes}
     cells: dict[str, list[RecordedCell]] = {}
     for cell in _pictured(folder, report):
         if label := _label(cell, said, classes):
             cells.setdefault(label, []).append(cell)
-    with Crops.open(folder) as crops:
+    with look(folder) as crops:
         groups = [_group(crops, report.run_id, label, cells[label]) for label in [*classes, UNSURE] if label in cells]
     return tuple(group for group in groups if group.shown)
 
@@ -73,7 +73,7 @@ def _pictured(folder: Path, report: RunReport) -> Iterator[RecordedCell]:
             yield from (cell for cell in window.cells if cell.crop)
 
 
-def _group(crops: Crops, run_id: str, label: str, cells: list[RecordedCell]) -> Group:
+def _group(crops: Pictures, run_id: str, label: str, cells: list[RecordedCell]) -> Group:
     """Where a picture is gone, since its room was needed, a neighbour's is taken."""
     shown: list[Shown] = []
     for number in range(PICTURES):

@@ -37,7 +37,8 @@ def ending(report: RunReport) -> str:
     ended = report.ended
     if ended is None:
         return "it goes on, or was cut off: these are the counts so far"
-    enough = f"; {report.stop}" if report.stop and report.stop.reached else ""
+    rule = str(report.stop) if report.stop and report.stop.reached else ""
+    enough = f"; {rule}" if rule not in ended.reason else ""  # a run that its rule ended gives it as its reason
     reason = f": {plain(ended.reason)}" if ended.reason else ""
     return f"{ended.state}, {'complete' if ended.complete else 'can be resumed'}{reason}{enough}"
 

@@ -23,9 +23,10 @@ from edgecell.journal.reviewing import review, sign_off
 from edgecell.journal.reviews import Reviews
 from edgecell.journal.verify import verify
 from edgecell.messages import NOTICE, FrameFates
-from edgecell.report.run import RunReport
+from edgecell.report import words
+from edgecell.report.run import Ended, RunReport
 from edgecell.signature import key_id, new_keys, read_public, signed_by
-from edgecell.wire import CountsMessage
+from edgecell.wire import CountsMessage, Stop
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,15 @@ def test_what_a_run_was_made_with(folder: Path, report: RunReport) -> None:
     assert report.notice == NOTICE
     assert report.ended is not None
     assert (report.ended.state, report.ended.complete) == ("stopped", True)
+
+
+@pytest.mark.parametrize(("why", "told"), [("enough is counted: {}", "stopped, complete: enough is counted: {}"), ("", "{}")])
+def test_a_rule_that_ended_the_run_is_told_once(report: RunReport, why: str, told: str) -> None:
+    rule = Stop(cells=200, width=None, classes=(), now=201.0, progress=1.0, reached=True)
+    end = Ended(state="stopped", complete=True, reason=why.format(rule), utc="")
+    said = words.ending(msgspec.structs.replace(report, stop=rule, ended=end))
+    assert said.endswith(told.format(rule))
+    assert said.count(str(rule)) == 1
 
 
 def test_whoever_sat_at_the_microscope_is_named(tmp_path: Path) -> None:

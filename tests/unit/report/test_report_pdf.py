@@ -127,6 +127,12 @@ def test_the_same_journal_gives_the_same_file(folder: Path, pdf: bytes) -> None:
     assert form.pdf(folder, *collected(folder)) == pdf
 
 
+def test_a_report_opens_nothing_for_writing(folder: Path, pdf: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal may lie on a medium that cannot be written."""
+    monkeypatch.setattr("edgecell.journal.store.connect_to", lambda path: pytest.fail(f"{path} is opened for writing"))
+    assert form.pdf(folder, *collected(folder)) == pdf
+
+
 def test_any_name_is_shown_and_none_is_markup(tmp_path: Path) -> None:
     reviewed_run(tmp_path, sample_id=ODD, cells=20)
     pages = read(form.pdf(tmp_path, *collected(tmp_path)))
