@@ -25,7 +25,7 @@ class Window:
         self.page = page
         self.said: list[str] = []
         self.asked: list[str] = []
-        page.set_default_timeout(PATIENCE_MS)
+        page.context.set_default_timeout(PATIENCE_MS)
         page.on("console", self._console)
         page.on("pageerror", self._error)
         page.on("request", self._request)
@@ -61,7 +61,7 @@ def chromium() -> Iterator[Browser]:
     if found is None:
         pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"], timeout=PATIENCE_MS)
         try:
             yield browser
         finally:
