@@ -104,7 +104,7 @@ async def sign(request: Request) -> Response:
         known = shelf.cells(run_id)
         if known.standing.position != body.seen:
             raise Refused(
-                409, "cells were reviewed by somebody else since you looked", fix="look at the counts, and sign again"
+                409, "somebody else reviewed or signed since you looked", fix="look at the counts, and sign again"
             )
         with Reviews.open(shelf.journal) as reviews, _reviewing():
             sign_off(reviews, known, body.operator)
