@@ -103,9 +103,7 @@ async def sign(request: Request) -> Response:
     def signed() -> dict[str, Any]:
         known = shelf.cells(run_id)
         if known.standing.position != body.seen:
-            raise Refused(
-                409, "somebody else reviewed or signed since you looked", fix="look at the counts, and sign again"
-            )
+            raise Refused(409, "somebody else reviewed or signed since you looked", fix="look at the counts, and sign again")
         with Reviews.open(shelf.journal) as reviews, _reviewing():
             sign_off(reviews, known, body.operator)
         known.refresh(shelf.journal)

@@ -48,13 +48,10 @@ class Hub:
         """None where it is gone, or never was."""
         return self._pictures.get(number)
 
-    def check_room(self) -> None:
-        """Raises Refused (503)."""
+    def join(self) -> "Browser":
+        """A new one, which gets the last of each kind first. Raises Refused (503) where there is no room."""
         if len(self._browsers) >= MOST_BROWSERS:
             raise Refused(503, f"{MOST_BROWSERS} browsers look on already", fix="close the page in one of them")
-
-    def join(self) -> "Browser":
-        """A new one, which gets the last of each kind first."""
         made = Browser()
         for event, data in self._latest.items():
             made.tell(event, data)

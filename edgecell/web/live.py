@@ -1,16 +1,16 @@
 """Routes: who is asking, what happens now, and the run that is begun and stopped."""
 
-from collections.abc import AsyncIterator
-
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from edgecell import __version__
 from edgecell.web.answers import answer, asked
 from edgecell.web.choices import choices
+from edgecell.web.hub import Browser, Hub
 from edgecell.web.session import COOKIE, LIFE_S
 from edgecell.web.start import Start
 from edgecell.web.station import station_of
@@ -38,20 +38,23 @@ async def login(request: Request) -> Response:
     return response
 
 
-async def live(request: Request) -> Response:
-    """Events without end."""
-    hub = station_of(request).hub
-    hub.check_room()
+class _Events(StreamingResponse):
+    """Events without end. Its browser has joined, or many at once would find room, and leaves however this ends."""
 
-    async def events() -> AsyncIterator[bytes]:
-        browser = hub.join()
+    def __init__(self, hub: Hub, browser: Browser) -> None:
+        super().__init__(browser.events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self._hub, self._browser = hub, browser
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async for each in browser.events():
-                yield each
+            await super().__call__(scope, receive, send)
         finally:
-            hub.part(browser)
+            self._hub.part(self._browser)
 
-    return StreamingResponse(events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+async def live(request: Request) -> Response:
+    hub = station_of(request).hub
+    return _Events(hub, hub.join())
 
 
 async def preview(request: Request) -> Response:

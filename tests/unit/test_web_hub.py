@@ -1,13 +1,17 @@
 """The hub: each browser is told the newest, and none of them holds up another."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Coroutine, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from web_requests import station
 
 from edgecell.web import hub as hub_module
 from edgecell.web.answers import Refused
+from edgecell.web.app import application
 from edgecell.web.hub import MOST_BROWSERS, PICTURES, Browser, Hub
 
 PATIENCE_S = 60.0
@@ -76,10 +80,54 @@ def test_there_is_room_for_so_many() -> None:
     hub = Hub()
     browsers = [hub.join() for _ in range(MOST_BROWSERS)]
     with pytest.raises(Refused, match=f"{MOST_BROWSERS} browsers look on already") as refused:
-        hub.check_room()
+        hub.join()
     assert refused.value.status == 503
     hub.part(browsers[0])
-    hub.check_room()
+    hub.join()
+
+
+def test_many_that_come_at_once_find_no_more_room_and_leave_it_again(tmp_path: Path) -> None:
+    at = station(tmp_path)
+    app, began = application(at), 0
+
+    async def one() -> int:
+        """The status of the answer; who gets events looks on until all have come, and goes."""
+        status = 0
+        gone = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            nonlocal status, began
+            if message["type"] == "http.response.start":
+                status, began = message["status"], began + 1
+                if began == len(all_of_them):
+                    everybody.set()
+
+        looking = asyncio.create_task(app(live_scope(), receive, send))
+        await everybody.wait()
+        gone.set()
+        await looking
+        return status
+
+    async def work() -> None:
+        all_of_them.extend(asyncio.create_task(one()) for _ in range(MOST_BROWSERS + 9))
+        found = Counter(await asyncio.gather(*all_of_them))
+        assert found == {200: MOST_BROWSERS, 503: 9}
+        for _ in range(MOST_BROWSERS):
+            at.hub.join()
+
+    all_of_them: list[asyncio.Task[int]] = []
+    everybody = asyncio.Event()
+    within(work())
+
+
+def live_scope() -> dict[str, Any]:
+    headers = [(b"host", b"127.0.0.1:8470")]
+    path = {"path": "/api/live", "raw_path": b"/api/live", "query_string": b"", "root_path": ""}
+    return {"type": "http", "method": "GET", "scheme": "http", "http_version": "1.1", "headers": headers, **path}
 
 
 def test_the_last_pictures_are_kept() -> None:
