@@ -159,9 +159,11 @@ def alarms(scene: Scene) -> list[str]:
     """What is wrong, in words, the worst first."""
     beat, counts = scene.heartbeat, scene.counts
     said = []
-    if scene.silent_s is not None and scene.silent_s >= GONE_S:
+    over = beat is not None and beat.state == "stopped"  # then no news is no wonder
+    if scene.silent_s is not None and scene.silent_s >= GONE_S and not over:
         said.append(f"nothing received for {scene.silent_s:.1f} s from {scene.endpoint}: these counts may be old")
-    if beat and (beat.state in ("degraded", "failed") or beat.reason):
+    enough = over and counts is not None and counts.stop is not None and counts.stop.reached
+    if beat and (beat.state in ("degraded", "failed") or (beat.reason and not enough)):
         said.append(f"{beat.device_id} is {beat.state}. {beat.reason}".rstrip())
     if counts and not counts.valid:
         said.append(f"NOT VALID: {counts.invalid_reason}")

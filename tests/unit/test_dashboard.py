@@ -90,6 +90,15 @@ def test_alarms_come_in_words_once_and_the_worst_first() -> None:
     assert alarms(scene(heartbeat(1, device=QUIET), counts_message(2))) == []
 
 
+def test_a_run_that_ended_as_it_should_is_no_alarm() -> None:
+    rule = Stop(cells=100, width=None, classes=(), now=104.0, progress=1.0, reached=True)
+    beat = heartbeat(3, state="stopped", reason=f"enough is counted: {rule}", device=QUIET)
+    assert alarms(replace(scene(beat, counts_message(2, stop=rule)), silent_s=60.0)) == []
+    early = heartbeat(3, state="stopped", reason="NOT ENOUGH was counted", device=QUIET)
+    less = msgspec.structs.replace(rule, reached=False)
+    assert len(alarms(replace(scene(early, counts_message(2, stop=less)), silent_s=60.0))) == 1
+
+
 def gated(sequence: int, processed: int, remarks: tuple[str, ...] = (), invalid: str = "", **reasons: int) -> Any:
     made = msgspec.structs.replace(counts_message().frames, processed=processed, gated=sum(reasons.values()))
     return counts_message(sequence, frames=made, gated_reasons=reasons, remarks=remarks, invalid_reason=invalid)
