@@ -112,7 +112,8 @@ class Reviews:
 def reviews_of(journal: Path) -> Path | None:
     """The reviews' file beside a journal (its folder, or its file in one); None where nobody has reviewed."""
     folder = journal.parent if journal.name == store.FILE else journal
-    return folder / FILE if (folder / FILE).is_file() else None
+    path = folder / FILE
+    return path if path.is_file() and not store.without_tables(path) else None
 
 
 def standing(journal: Path, run_id: str) -> Standing:

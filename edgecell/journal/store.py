@@ -232,6 +232,16 @@ def readable(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def without_tables(path: Path) -> bool:
+    """Whether a file was begun and nothing came of it: its disk was full then, or the power went. What cannot be read is told
+    by whoever opens it."""
+    try:
+        with translated(path), closing(readable(path)) as connection:
+            return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    except JournalError:
+        return False
+
+
 def _set_up_writing(connection: sqlite3.Connection, path: Path, kind: Kind) -> None:
     version = _version(connection, path, kind, may_be_empty=True)
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":

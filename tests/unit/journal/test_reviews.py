@@ -1,7 +1,9 @@
 """Reviews: what stands of what people said, and that it is kept, whoever says it and whatever happens meanwhile."""
 
+import sqlite3
 import stat
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -20,6 +22,7 @@ from edgecell.journal.journal import Journal, held
 from edgecell.journal.reader import State
 from edgecell.journal.reviewing import review, sign_off
 from edgecell.journal.reviews import FILE, ReviewReader, Reviews, reviews_of, standing
+from edgecell.journal.verify import verify
 from edgecell.messages import Tally
 
 NEUTROPHIL, UNSURE_CELL, EDGE = (0, 0), (0, 1), (0, 2)
@@ -135,6 +138,24 @@ def test_the_file_is_its_owner_s_and_durable(folder: Path) -> None:
         assert reviews._connection.execute("PRAGMA synchronous").fetchone() == (2,)
         assert reviews._connection.execute("PRAGMA secure_delete").fetchone() == (1,)
         assert reviews._connection.execute("PRAGMA user_version").fetchone() == (store.REVIEWS.version,)
+
+
+@pytest.mark.parametrize("header", [False, True])
+def test_a_file_that_a_full_disk_or_a_power_cut_left_empty_is_as_none(folder: Path, header: bool) -> None:
+    path = folder / FILE
+    path.touch()
+    if header:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+        assert path.stat().st_size
+    assert reviews_of(folder) is None
+    assert verify(folder).whole
+    cells = RunCells.open(folder, "run-a")
+    with Reviews.open(folder) as reviews:
+        review(reviews, cells, cells.view("all")[:1], "confirm", "", "anna")
+    assert reviews_of(folder) == path
+    assert standing(folder, "run-a").cells == 1
+    assert verify(folder).whole
 
 
 @pytest.mark.parametrize("name", [store.FILE, FILE])
