@@ -1,7 +1,6 @@
 """Routes: who is asking, what happens now, and the run that is begun and stopped."""
 
 import msgspec
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -58,10 +57,9 @@ async def live(request: Request) -> Response:
 
 
 async def preview(request: Request) -> Response:
+    """Nothing where it is gone: a browser that was held up asks for old ones, and would call that an error on its console."""
     picture = station_of(request).hub.picture(request.path_params["number"])
-    if picture is None:
-        raise HTTPException(404, "that picture is gone")
-    return Response(picture, media_type="image/jpeg")
+    return Response(status_code=204) if picture is None else Response(picture, media_type="image/jpeg")
 
 
 async def begin(request: Request) -> Response:

@@ -116,7 +116,7 @@ def test_every_answer_tells_the_browser_to_be_careful(tmp_path: Path, path: str,
 
 
 def test_refusals_carry_the_notice(tmp_path: Path) -> None:
-    for path in ("/api/none", "/api/preview/3.jpg"):
+    for path in ("/api/none", "/api/preview/three.jpg"):
         assert requested(station(tmp_path), "GET", path).json()["notice"] == NOTICE
     assert requested(station(tmp_path, TOKEN), "GET", "/api/live").json()["notice"] == NOTICE
 
@@ -222,3 +222,11 @@ def test_a_token_s_file(tmp_path: Path) -> None:
             token_of(file)
     with pytest.raises(SettingsError, match="No such file"):
         token_of(tmp_path / "none")
+
+
+def test_a_picture_that_is_gone_is_nothing_and_no_error(tmp_path: Path) -> None:
+    at = station(tmp_path)
+    number = at.hub.show(b"\xff\xd8")
+    assert requested(at, "GET", f"/api/preview/{number}.jpg").content == b"\xff\xd8"
+    gone = requested(at, "GET", f"/api/preview/{number + 1}.jpg")
+    assert (gone.status_code, gone.content) == (204, b"")
