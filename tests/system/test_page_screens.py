@@ -217,6 +217,28 @@ def test_a_run_begins_with_what_was_asked_for(browser: Browser, station: Station
     assert station.asked == [("POST", {**asked, "stop": {"width": 5, "classes": ["monocyte"]}})] * 2
 
 
+@pytest.mark.parametrize(("button", "path"), [("start", "**/api/me"), ("stop", "**/api/run")])
+def test_a_device_that_is_gone_is_told_to_who_starts_or_stops(
+    browser: Browser, station: Station, button: str, path: str
+) -> None:
+    if button == "start":
+        station.said = {}
+    with serving(station) as origin:
+        made = browser.new_context(base_url=origin)
+        try:
+            seen = Window(made.new_page())
+            seen.page.goto("/")
+            seen.page.wait_for_selector(f"#{button}:not([hidden])")
+            seen.page.route(path, lambda route: route.abort())
+            seen.page.click(f"#{button}")
+            if button == "stop":
+                seen.page.click("#ask-go")
+            seen.page.wait_for_selector("#trouble >> text=The device does not answer.")
+            assert not [each for each in seen.said if each.startswith("script:")]
+        finally:
+            made.close()
+
+
 def test_keys_pressed_fast_name_one_cell_each(browser: Browser, station: Station) -> None:
     """Each goes to the cell that the technician saw, however long the device takes to answer."""
     with shown(browser, station) as seen:

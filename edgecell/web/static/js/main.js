@@ -50,7 +50,7 @@ async function route() {
     if (screen === "runs") await openRuns();
     else draw();
   } catch (error) {
-    trouble(error instanceof Refused ? error.message : t("page.silent"));
+    failed(error);
   }
   return undefined;
 }
@@ -70,6 +70,11 @@ function show(screen) {
 function trouble(text) {
   at("trouble").hidden = !text;
   tell(at("trouble"), text);
+}
+
+/** What the device refused, in its words; or that it does not answer. */
+function failed(error) {
+  trouble(error instanceof Refused ? error.message : t("page.silent"));
 }
 
 function prepareSigningIn() {
@@ -100,15 +105,19 @@ async function useTokenOfAddress() {
 }
 
 async function start() {
-  me = await ask("/api/me");
-  openStart(me.settings);
+  try {
+    me = await ask("/api/me");
+    openStart(me.settings);
+  } catch (error) {
+    failed(error);
+  }
 }
 
 async function stop() {
   const sample = run()?.sample_id ?? "";
   const sure = { title: t("stop.title"), words: t("stop.words", { sample }), go: t("stop.go"), named: false };
   if ((await question(sure)) === null) return;
-  await ask("/api/run", { method: "DELETE" }).catch((error) => trouble(error.message));
+  await ask("/api/run", { method: "DELETE" }).catch(failed);
 }
 
 begin();
