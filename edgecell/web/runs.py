@@ -49,10 +49,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     fix: str = ""
     pid: int = 0
 
-    @property
-    def goes_on(self) -> bool:
-        return self.state in ("starting", "running", "stopping")
-
 
 class Runs:
     """settings: name -> file, None for the phantom slide. endpoint: where its messages are to be heard. Used on the server's
@@ -122,7 +118,9 @@ class Runs:
             )  # first: whatever ends the server now, the next one looks for it
             self._watch(Child.begin(arguments, self._log), begun)
         except OSError as error:
-            raise Refused(500, f"the run cannot be begun: {error.strerror}", fix="see the server's log") from None
+            self._file.unlink(missing_ok=True)  # or the next server would tell of a run that never was
+            what = f"the run cannot be begun: {error.strerror}"
+            raise Refused(500, what, fix=f"make room, on the disk of {self._folder} and in memory") from None
         LOG.info("run %s begins, process %d", run_id, self._now.pid)
         return self._now
 

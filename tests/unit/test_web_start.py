@@ -1,5 +1,7 @@
 """What a page asks for when a run begins becomes a command line that means just that."""
 
+import asyncio
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from web_requests import requested, station
 
 from edgecell import clock
 from edgecell.cli import run
+from edgecell.web.child import Child
 from edgecell.web.runs import RECENT_S
 from edgecell.web.start import Start, Stop, command_line
 
@@ -134,3 +137,16 @@ def test_a_run_that_goes_on_elsewhere_is_left_alone(tmp_path: Path, monkeypatch:
     at.runs.heard(heartbeat(run_id="of the service"))
     at.runs.heard(heartbeat(run_id="of the service", state="stopped"))
     assert requested(at, "POST", "/api/run", json=unknown).status_code == 422
+
+
+def test_a_run_that_no_process_could_be_made_for_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> Child:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(Child, "begin", refused)
+    at = station(tmp_path)
+    at.runs.open()
+    answer = requested(at, "POST", "/api/run", json=ASKED)
+    assert (answer.status_code, answer.json()["error"]) == (500, "the run cannot be begun: Cannot allocate memory")
+    assert [path.name for path in (tmp_path / "serve").iterdir()] == ["lock"]
+    asyncio.run(at.runs.close())
