@@ -36,7 +36,7 @@ def called(*arguments: object) -> Ended:
     """`edgecell ARGUMENTS` in this process, from `main` to the exit code; logging is left as it was found."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     code = 0
-    with _logging_restored(), redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", _argv(arguments)):
+    with logging_restored(), redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", _argv(arguments)):
         try:
             main()
         except SystemExit as end:
@@ -86,7 +86,7 @@ def _line(arguments: tuple[object, ...], prelude: str) -> list[str]:
 
 
 @contextmanager
-def _logging_restored() -> Iterator[None]:
+def logging_restored() -> Iterator[None]:
     logger = logging.getLogger("edgecell")
     before = logger.handlers[:], logger.level, logger.propagate
     try:

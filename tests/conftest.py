@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command_line import logging_restored
 from gpu_stand_in import GPU, Gpu
 from vendor_wheels import CACHE  # as it was before the tests got one of their own
 
@@ -27,6 +28,13 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("PIP_CACHE_DIR", str(CACHE.parent / "pip"))
     os.environ["XDG_CACHE_HOME"] = state.name
     config.add_cleanup(state.cleanup)
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """A command sets the log up for its process: the next test has none of it."""
+    with logging_restored():
+        yield
 
 
 @dataclass(frozen=True, slots=True)
