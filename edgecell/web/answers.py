@@ -38,6 +38,8 @@ async def asked(request: Request, struct: type[Struct]) -> Struct:
         return msgspec.json.decode(await request.body(), type=struct)
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
+        if "matching regex" in text:  # of a name: nobody who fills in a form reads a pattern
+            text = "a name is needed, of printed characters"
         raise Refused(422, text, field=place.strip("`.").partition("[")[0], fix="correct that value") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(422, f"the body cannot be read: {error}", fix="send one JSON object") from None
