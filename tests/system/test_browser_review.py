@@ -63,7 +63,7 @@ def key_of(seen: Window, label: str) -> str:
     return (seen.page.get_attribute(f"#actions [data-label='{label}']", "aria-keyshortcuts") or "").lower()
 
 
-def test_a_key_relabels_and_a_reload_and_a_killed_server_keep_it(browser: Browser, page: Page) -> None:
+def test_key_and_pointer_relabel_and_a_reload_and_a_killed_server_keep_it(browser: Browser, page: Page) -> None:
     with window(browser) as seen:
         opened(seen, page, "label:neutrophil")
         before, others = count(seen, "label:neutrophil"), count(seen, "label:lymphocyte")
@@ -73,23 +73,28 @@ def test_a_key_relabels_and_a_reload_and_a_killed_server_keep_it(browser: Browse
         seen.page.keyboard.press(key_of(seen, "lymphocyte"))
         sign_in_as(seen, "Ada Q.")
         until_count(seen, "reviewed", 1)
-        assert (count(seen, "label:neutrophil"), count(seen, "label:lymphocyte")) == (before - 1, others + 1)
-        (kept,) = reviewed(seen, page)
-        assert (kept["label"], kept["review"]["action"], kept["review"]["label"]) == ("neutrophil", "relabel", "lymphocyte")
-        assert kept["review"]["operator"] == "Ada Q."
+        seen.page.drag_and_drop("#tile-1", "#bins [data-view='label:lymphocyte']")
+        until_count(seen, "reviewed", 2)
+        assert (count(seen, "label:neutrophil"), count(seen, "label:lymphocyte")) == (before - 2, others + 2)
+        kept = reviewed(seen, page)
+        assert len(kept) == 2
+        for each in kept:
+            assert (each["label"], each["review"]["action"], each["review"]["label"]) == ("neutrophil", "relabel", "lymphocyte")
+            assert each["review"]["operator"] == "Ada Q."
         seen.page.reload()
-        until_count(seen, "reviewed", 1)
+        until_count(seen, "reviewed", 2)
+        assert reviewed(seen, page) == kept
         seen.is_clean(page.origin)
 
         page.kill()
         page.start()
         seen.page.goto(f"{page.origin}/{RUN}")
         seen.page.reload()
-        until_count(seen, "reviewed", 1)
-        assert reviewed(seen, page) == [kept]
+        until_count(seen, "reviewed", 2)
+        assert reviewed(seen, page) == kept
         seen.page.click("#bins [data-view='reviewed']")
-        seen.page.wait_for_selector("#tile-0 img")
-        shown = seen.page.get_attribute("#tile-0", "aria-label") or ""
+        seen.page.wait_for_selector("#tile-1 img")
+        shown = seen.page.get_attribute("#tile-1", "aria-label") or ""
         assert "Lymphocyte" in shown
         assert "Neutrophil" in shown  # the machine's label stays beside the person's
     assert called("journal", "verify", page.folder / "journal").code == 0
