@@ -139,7 +139,7 @@ class AravisSource:
             stream.push_buffer(buffer)
 
     def _frame(self, buffer: Any) -> Frame:
-        now = clock.monotonic_ns()
+        now, age_ns = clock.monotonic_ns(), clock.utc_ns() - buffer.get_system_timestamp()
         before, self._block = self._block, buffer.get_frame_id()
         self._index += blocks_on(before, self._block)
         status = buffer.get_status().value_nick
@@ -147,7 +147,6 @@ class AravisSource:
         if image is None:
             what = f"{self.source_id}: frame {self._index} is damaged: {status.replace('success', 'too short')}"
             raise FrameCorrupt(what, fix=DAMAGED, index=self._index)
-        age_ns = clock.utc_ns() - buffer.get_system_timestamp()
         told = now - age_ns if 0 <= age_ns < OLDEST_NS else now
         self._captured_ns = max(self._captured_ns, told)
         return Frame(

@@ -21,7 +21,7 @@ from edgecell.settings import decode_options, source_from_spec
 from edgecell.sources.basler import NO_BLOCK, BaslerOptions, BaslerSource, block_of, sdk
 
 pytest.importorskip("pypylon", reason="Basler's SDK is not installed")
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 FORMATS = (
     *(f"Bayer{order}{bits}" for order in ("RG", "GR", "GB", "BG") for bits in (8, 10, 12, 16)),
     "RGB8Packed",
